@@ -1,0 +1,57 @@
+"""Identifiers, keys and the clock.
+
+Ids sort by the time of their making: 48 bits of milliseconds, then 80 bits that are random or
+derived, written as 26 characters of Crockford's base 32 (the layout of a ULID, in lower case).
+"""
+
+import hashlib
+import re
+import secrets
+from datetime import UTC, datetime
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_FORBIDDEN_IN_KEYS = re.compile(r"[/\\#?\x00-\x1f\x7f-\x9f]")
+_LAST_MILLISECOND = 253_402_300_799_999  # 9999-12-31T23:59:59.999Z
+
+ID_PATTERN = rf"^[{_ALPHABET}]{{26}}$"
+
+
+def now() -> datetime:
+    """Return the current time in UTC, in whole milliseconds, which every store keeps exactly."""
+    at = datetime.now(UTC)
+    return at.replace(microsecond=at.microsecond // 1000 * 1000)
+
+
+def _milliseconds(at: datetime) -> int:
+    return int(at.timestamp() * 1000)
+
+
+def _compose(at: datetime, tail: bytes) -> str:
+    number = int.from_bytes(_milliseconds(at).to_bytes(6, "big") + tail, "big")
+    return "".join(_ALPHABET[number >> shift & 31] for shift in range(125, -1, -5))
+
+
+def new_id(at: datetime | None = None) -> str:
+    """Return a new id that sorts by time."""
+    return _compose(at or now(), secrets.token_bytes(10))
+
+
+def derived_id(at: datetime, *parts: str) -> str:
+    """Return the one id of these parts at this time, so that a repeated event finds what it made."""
+    digest = hashlib.sha256("\x00".join(parts).encode()).digest()
+    return _compose(at, digest[:10])
+
+
+def inverted(at: datetime) -> str:
+    """Return 15 digits that sort the newest first."""
+    return f"{_LAST_MILLISECOND - _milliseconds(at):015d}"
+
+
+def is_key(text: str) -> bool:
+    """Tell whether Table Storage takes `text` as a partition or row key."""
+    return len(text.encode()) <= 1024 and not _FORBIDDEN_IN_KEYS.search(text)
+
+
+def fingerprint(*parts: str) -> str:
+    """Return a key of 64 hex digits for text that may hold anything (a mail address, a path)."""
+    return hashlib.sha256("\x00".join(parts).encode()).hexdigest()

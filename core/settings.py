@@ -1,0 +1,151 @@
+"""Everything that can be set, in one frozen model, read once from the environment.
+
+The name in the environment is the field's name in capitals. An unknown name is not ours and is
+left alone; a bad value stops the start with a sentence that names it.
+"""
+
+import os
+from collections.abc import Mapping
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+
+class SettingsError(Exception):
+    """A setting is missing or has a value that cannot be used."""
+
+
+class Settings(BaseModel):
+    """All settings of the app; times are in seconds."""
+
+    model_config = ConfigDict(frozen=True)
+
+    storage_connection: SecretStr | None = Field(
+        None, alias="AzureWebJobsStorage", description="Connection string; locally Azurite's."
+    )
+    blob_service_uri: str | None = Field(
+        None,
+        alias="AzureWebJobsStorage__blobServiceUri",
+        description="With a managed identity: the blob endpoint.",
+    )
+    queue_service_uri: str | None = Field(
+        None,
+        alias="AzureWebJobsStorage__queueServiceUri",
+        description="With a managed identity: the queue endpoint.",
+    )
+    table_service_uri: str | None = Field(
+        None,
+        alias="AzureWebJobsStorage__tableServiceUri",
+        description="With a managed identity: the table endpoint.",
+    )
+    identity_client_id: str | None = Field(
+        None, alias="AzureWebJobsStorage__clientId", description="Client id of a user-assigned identity."
+    )
+
+    public_base_url: str = Field(
+        "http://localhost:7071",
+        alias="PUBLIC_BASE_URL",
+        description="Where people reach the site; links are made from it.",
+    )
+    server_timing: bool = Field(
+        False, alias="SERVER_TIMING", description="Say in each response how many storage calls it took."
+    )
+
+    jwt_signing_key: SecretStr = Field(
+        alias="JWT_SIGNING_KEY",
+        min_length=32,
+        description="Signs access tokens, cursors and form tokens; at least 32 characters.",
+    )
+    access_token_seconds: int = Field(
+        900, alias="ACCESS_TOKEN_SECONDS", gt=0, le=900, description="Life of an access token."
+    )
+    session_days: int = Field(
+        30, alias="SESSION_DAYS", gt=0, le=365, description="Days after which an unused session ends."
+    )
+    admin_emails: str = Field(
+        "",
+        alias="ADMIN_EMAILS",
+        description="Addresses, separated by commas, whose accounts are administrators.",
+    )
+
+    openai_api_key: SecretStr | None = Field(
+        None, alias="OPENAI_API_KEY", description="Key of the AI service."
+    )
+    openai_base_url: str | None = Field(
+        None,
+        alias="OPENAI_BASE_URL",
+        description="Address of an OpenAI-compatible service; empty: OpenAI itself.",
+    )
+    speech_model: str = Field(
+        "gpt-4o-transcribe", alias="SPEECH_MODEL", description="Model that turns speech into text."
+    )
+    text_model: str = Field(
+        "gpt-4o-mini", alias="TEXT_MODEL", description="Model that writes summaries and tags."
+    )
+
+    auto_publish: bool = Field(
+        False,
+        alias="AUTO_PUBLISH",
+        description="Publish dropped books, at price 0, as soon as they are ready.",
+    )
+    max_audio_hours: float = Field(
+        60, alias="MAX_AUDIO_HOURS", gt=0, description="Longer recordings are rejected."
+    )
+    max_attempts: int = Field(
+        8, alias="MAX_ATTEMPTS", ge=1, le=50, description="Tries of a pipeline step before it fails for good."
+    )
+    backoff_seconds: float = Field(
+        5,
+        alias="BACKOFF_SECONDS",
+        gt=0,
+        description="First wait after a transient failure; doubles with each further one.",
+    )
+    max_backoff_seconds: float = Field(
+        600, alias="MAX_BACKOFF_SECONDS", gt=0, description="Longest of those waits."
+    )
+    claim_seconds: float = Field(
+        60, alias="CLAIM_SECONDS", gt=0, description="How long a silent worker keeps its claim on a chunk."
+    )
+    stalled_seconds: float = Field(
+        1800, alias="STALLED_SECONDS", gt=0, description="A job without news for this long is started again."
+    )
+    catalog_refresh_seconds: float = Field(
+        15, alias="CATALOG_REFRESH_SECONDS", ge=0, description="How old the catalog may be on any instance."
+    )
+    alert_email: str = Field(
+        "", alias="ALERT_EMAIL", description="Who is told of failures; empty: ADMIN_EMAILS."
+    )
+    mail_from: str = Field("aloud@localhost", alias="MAIL_FROM", description="Sender of every mail.")
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str] = os.environ) -> Self:
+        """Build the settings from `environment`; empty values count as unset.
+
+        Raises SettingsError with one line per setting that is wrong.
+        """
+        names = {field.alias: field for field in cls.model_fields.values()}
+        given = {name: value for name, value in environment.items() if name in names and value != ""}
+        try:
+            settings = cls.model_validate(given)
+        except ValidationError as error:
+            lines = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            raise SettingsError("Check these settings: " + "; ".join(lines)) from None
+        if settings.storage_connection is None and settings.blob_service_uri is None:
+            raise SettingsError(
+                "Set AzureWebJobsStorage to a connection string, or AzureWebJobsStorage__blobServiceUri, "
+                "__queueServiceUri and __tableServiceUri for a managed identity."
+            )
+        return settings
+
+    @property
+    def admins(self) -> frozenset[str]:
+        """Normalised addresses of the administrators."""
+        return frozenset(
+            address.strip().casefold() for address in self.admin_emails.split(",") if address.strip()
+        )
+
+    @property
+    def alert_recipients(self) -> tuple[str, ...]:
+        """Addresses that alert mails go to."""
+        named = self.alert_email or self.admin_emails
+        return tuple(address.strip() for address in named.split(",") if address.strip())

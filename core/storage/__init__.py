@@ -1,0 +1,5 @@
+"""The only room that talks to Azure Storage: tables, blobs and queues behind three small adapters."""
+
+from core.storage.account import StorageAccount
+
+__all__ = ["StorageAccount"]

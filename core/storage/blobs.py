@@ -1,0 +1,213 @@
+"""Blobs: whole ones, ranges of them, conditional writes, copies inside the account, and links that expire."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import quote
+
+from azure.core import MatchConditions
+from azure.core.exceptions import HttpResponseError
+from azure.storage.blob import BlobSasPermissions, ContentSettings, UserDelegationKey, generate_blob_sas
+from azure.storage.blob.aio import BlobClient, BlobServiceClient, ContainerClient
+
+from core.errors import UnavailableError
+from core.ids import now
+from core.storage.failures import made_on_demand, translated
+
+
+@dataclass(frozen=True)
+class BlobFacts:
+    """What the storage says of a blob; `size` in bytes, `digest` the MD5 where the writer gave one."""
+
+    name: str
+    etag: str
+    size: int
+    content_type: str
+    modified: datetime
+    digest: str | None
+
+
+@dataclass(frozen=True)
+class Link:
+    """A URL that reads one blob until `expires_at`."""
+
+    url: str
+    expires_at: datetime
+
+
+class Container:
+    """One blob container; made on first write."""
+
+    def __init__(self, name: str, service: Callable[[], BlobServiceClient]) -> None:
+        self.name = name
+        self._service = service
+        self._delegation: tuple[UserDelegationKey, datetime] | None = None
+
+    @property
+    def _container(self) -> ContainerClient:
+        return self._service().get_container_client(self.name)
+
+    def _blob(self, name: str) -> BlobClient:
+        return self._service().get_blob_client(self.name, name)
+
+    async def facts(self, name: str) -> BlobFacts:
+        """Return size, ETag and the like. Raises NotFoundError."""
+        with translated(f"blob {self.name}/{name}"):
+            found = await self._blob(name).get_blob_properties()
+        settings = found.content_settings
+        digest = bytes(settings.content_md5).hex() if settings.content_md5 else None
+        return BlobFacts(
+            name, found.etag.strip('"'), found.size, settings.content_type or "", found.last_modified, digest
+        )
+
+    async def read(self, name: str) -> bytes:
+        """Return a whole small blob. Raises NotFoundError."""
+        content, _ = await self.read_with_etag(name)
+        return content
+
+    async def read_with_etag(self, name: str) -> tuple[bytes, str]:
+        """Return a whole small blob and its ETag. Raises NotFoundError."""
+        with translated(f"blob {self.name}/{name}"):
+            stream = await self._blob(name).download_blob(max_concurrency=1)
+            return await stream.readall(), stream.properties.etag.strip('"')
+
+    async def read_if_changed(self, name: str, etag: str | None) -> tuple[bytes, str] | None:
+        """Return a blob and its ETag, or None if it still has `etag`. Raises NotFoundError."""
+        condition: dict[str, Any] = {}
+        if etag is not None:
+            condition = {"etag": f'"{etag}"', "match_condition": MatchConditions.IfModified}
+        with translated(f"blob {self.name}/{name}"):
+            try:
+                stream = await self._blob(name).download_blob(max_concurrency=1, **condition)
+                return await stream.readall(), stream.properties.etag.strip('"')
+            except HttpResponseError as error:
+                if error.status_code == 304:
+                    return None
+                raise
+
+    async def read_range(self, name: str, offset: int, length: int, etag: str) -> bytes:
+        """Return `length` bytes from `offset` of exactly this version. Raises NotFoundError, StaleError."""
+        with translated(f"blob {self.name}/{name}"):
+            stream = await self._blob(name).download_blob(
+                offset=offset,
+                length=length,
+                max_concurrency=1,
+                etag=f'"{etag}"',
+                match_condition=MatchConditions.IfNotModified,
+            )
+            return await stream.readall()
+
+    async def write(
+        self,
+        name: str,
+        content: Any,
+        content_type: str,
+        *,
+        if_etag: str | None = None,
+        if_absent: bool = False,
+    ) -> str:
+        """Write a blob (bytes, or an open binary file) and return its ETag.
+
+        With `if_absent` or `if_etag` raises ConflictError or StaleError where the condition fails.
+        """
+        condition: dict[str, Any] = {"overwrite": True}
+        if if_etag is not None:
+            condition |= {"etag": f'"{if_etag}"', "match_condition": MatchConditions.IfNotModified}
+        if if_absent:
+            condition = {"overwrite": False}
+        settings = ContentSettings(content_type=content_type)
+        with translated(f"blob {self.name}/{name}"):
+            answer = await made_on_demand(
+                lambda: self._blob(name).upload_blob(content, content_settings=settings, **condition),
+                self._container.create_container,
+            )
+        return str(answer["etag"]).strip('"')
+
+    async def copy_from(self, source: Container, source_name: str, name: str, source_etag: str) -> BlobFacts:
+        """Copy one version of a blob inside the account, without its bytes passing through us.
+
+        Raises NotFoundError or StaleError if that version is gone, UnavailableError while the storage is
+        still copying.
+        """
+        link = await source.link(source_name, timedelta(hours=1))
+        blob = self._blob(name)
+        with translated(f"blob {source.name}/{source_name}"):
+            answer = await made_on_demand(
+                lambda: blob.start_copy_from_url(
+                    link.url,
+                    source_etag=f'"{source_etag}"',
+                    source_match_condition=MatchConditions.IfNotModified,
+                ),
+                self._container.create_container,
+            )
+            if answer["copy_status"] != "success":
+                for pause in (0.2, 0.5, 1, 2, 4):
+                    await asyncio.sleep(pause)
+                    found = await blob.get_blob_properties()
+                    if found.copy.status != "pending":
+                        break
+                else:
+                    raise UnavailableError("The storage is still copying the file.", retry_after=20)
+                if found.copy.status != "success":
+                    raise UnavailableError(
+                        f"The copy of the file ended as {found.copy.status}.", retry_after=20
+                    )
+        return await self.facts(name)
+
+    async def set_content_type(self, name: str, content_type: str) -> str:
+        """Set what browsers are told a blob is; return its new ETag. Raises NotFoundError."""
+        with translated(f"blob {self.name}/{name}"):
+            answer = await self._blob(name).set_http_headers(ContentSettings(content_type=content_type))
+        return str(answer["etag"]).strip('"')
+
+    async def delete(self, name: str) -> None:
+        """Remove a blob. Raises NotFoundError."""
+        with translated(f"blob {self.name}/{name}"):
+            await self._blob(name).delete_blob()
+
+    async def names(self, prefix: str = "") -> AsyncIterator[str]:
+        """Yield the names of the blobs that begin with `prefix`, in order."""
+        with translated(f"container {self.name}"):
+            async for name in self._container.list_blob_names(name_starts_with=prefix):
+                yield name
+
+    async def link(self, name: str, life: timedelta, *, file_name: str | None = None) -> Link:
+        """Return a read-only link to one blob; `file_name` makes browsers save it under that name.
+
+        Signed by the account's key locally and by a user delegation key, over https alone, in the cloud.
+        """
+        service = self._service()
+        start = now() - timedelta(minutes=5)
+        expiry = now() + life
+        disposition = None
+        if file_name is not None:
+            disposition = f"attachment; filename*=UTF-8''{quote(file_name)}"
+        key = getattr(service.credential, "account_key", None)
+        signed = (
+            {"account_key": key, "protocol": None}
+            if key
+            else {"user_delegation_key": await self._delegation_key(), "protocol": "https"}
+        )
+        token = generate_blob_sas(
+            str(service.account_name),
+            self.name,
+            name,
+            permission=BlobSasPermissions(read=True),
+            start=start,
+            expiry=expiry,
+            content_disposition=disposition,
+            **signed,
+        )
+        return Link(f"{self._blob(name).url}?{token}", expiry)
+
+    async def _delegation_key(self) -> UserDelegationKey:
+        if self._delegation is None or self._delegation[1] < now() + timedelta(hours=2):
+            expiry = now() + timedelta(hours=12)
+            with translated("a delegation key"):
+                key = await self._service().get_user_delegation_key(now() - timedelta(minutes=5), expiry)
+            self._delegation = (key, expiry)
+        return self._delegation[0]

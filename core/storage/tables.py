@@ -1,0 +1,368 @@
+"""Rows in Azure Table Storage, as pydantic models: read, written, changed and listed within Azure's limits.
+
+Azurite enforces few of the limits, so this adapter does (sizes from the product's documentation).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, Generic, TypeVar, Union, get_args, get_origin
+
+from azure.core import MatchConditions
+from azure.core.exceptions import ResourceNotFoundError
+from azure.data.tables import EdmType, EntityProperty, TableTransactionError, UpdateMode
+from azure.data.tables.aio import TableClient
+from pydantic import BaseModel
+
+from core.errors import ConflictError, NotFoundError, StaleError, StorageLimitError
+from core.ids import inverted, is_key
+from core.storage.failures import made_on_demand, translated
+
+M = TypeVar("M", bound=BaseModel)
+
+MAX_OPERATIONS = 100
+MAX_PROPERTIES = 252
+MAX_ENTITY_BYTES = 1024 * 1024
+MAX_TRANSACTION_BYTES = 4 * 1024 * 1024
+MAX_PROPERTY_CHARACTERS = 32 * 1024
+_UPDATE_TRIES = 20
+_SCALARS = (str, bool, int, float, datetime, bytes)
+
+
+@dataclass(frozen=True)
+class Stored(Generic[M]):
+    """A row as it was read: its model, where it stands, and the ETag that a change has to name."""
+
+    value: M
+    partition: str
+    key: str
+    etag: str
+
+
+@dataclass(frozen=True)
+class Page(Generic[M]):
+    """Rows in key order, and the key after which the next page begins (None: no more)."""
+
+    items: tuple[Stored[M], ...]
+    after: str | None
+
+
+@dataclass(frozen=True)
+class Insert:
+    """In a transaction: add a row; ConflictError if the key is taken."""
+
+    key: str
+    value: BaseModel
+
+
+@dataclass(frozen=True)
+class Replace:
+    """In a transaction: replace a row as it was read; StaleError if it has changed."""
+
+    stored: Stored[Any]
+    value: BaseModel
+
+
+@dataclass(frozen=True)
+class Put:
+    """In a transaction: write a row whether or not it exists."""
+
+    key: str
+    value: BaseModel
+
+
+@dataclass(frozen=True)
+class Delete:
+    """In a transaction: remove a row; NotFoundError if it is absent."""
+
+    key: str
+
+
+Operation = Insert | Replace | Put | Delete
+
+
+def _is_scalar(annotation: Any) -> bool:
+    if get_origin(annotation) in (Union, UnionType):
+        return all(_is_scalar(part) for part in get_args(annotation) if part is not NoneType)
+    if get_origin(annotation) is not None and str(get_origin(annotation)) == "typing.Literal":
+        return True
+    return isinstance(annotation, type) and issubclass(annotation, _SCALARS)
+
+
+@cache
+def _json_fields(shape: type[BaseModel]) -> frozenset[str]:
+    return frozenset(name for name, field in shape.model_fields.items() if not _is_scalar(field.annotation))
+
+
+def to_row(value: BaseModel, partition: str, key: str) -> dict[str, Any]:
+    """Turn a model into an entity: scalars as they are, the rest as JSON text, split where it is long."""
+    for part in (partition, key):
+        if not is_key(part):
+            raise StorageLimitError(f"{part!r} cannot be a key of a row.")
+    row: dict[str, Any] = {"PartitionKey": partition, "RowKey": key, "schema": 1}
+    nested = _json_fields(type(value))
+    for name, content in value.model_dump(mode="python").items():
+        if content is None:
+            continue
+        if name in nested:
+            text = json.dumps(
+                value.model_dump(mode="json", include={name})[name], separators=(",", ":"), ensure_ascii=False
+            )
+            step = MAX_PROPERTY_CHARACTERS // 2  # a character outside the basic plane counts twice
+            row[name] = text[:step]
+            for number, start in enumerate(range(step, len(text), step), 1):
+                row[f"{name}__{number}"] = text[start : start + step]
+        elif isinstance(content, int) and not isinstance(content, bool) and abs(content) >= 2**31:
+            row[name] = EntityProperty(content, EdmType.INT64)
+        else:
+            row[name] = content
+    _check_size(row)
+    return row
+
+
+def _check_size(row: dict[str, Any]) -> int:
+    if len(row) > MAX_PROPERTIES:
+        raise StorageLimitError(f"A row of {len(row)} properties; Azure takes {MAX_PROPERTIES}.")
+    total = 0
+    for name, content in row.items():
+        size = 8
+        if isinstance(content, str):
+            size = len(content.encode("utf-16-le"))
+            if size > MAX_PROPERTY_CHARACTERS * 2:
+                raise StorageLimitError(
+                    f"Property {name} has {size} bytes; Azure takes {MAX_PROPERTY_CHARACTERS * 2}."
+                )
+        elif isinstance(content, bytes):
+            size = len(content)
+            if size > MAX_PROPERTY_CHARACTERS * 2:
+                raise StorageLimitError(
+                    f"Property {name} has {size} bytes; Azure takes {MAX_PROPERTY_CHARACTERS * 2}."
+                )
+        total += size + len(name) * 2 + 8
+    if total > MAX_ENTITY_BYTES:
+        raise StorageLimitError(f"A row of {total} bytes; Azure takes {MAX_ENTITY_BYTES}.")
+    return total
+
+
+def from_row(shape: type[M], row: dict[str, Any]) -> M:
+    """Turn an entity into a model; the inverse of `to_row`."""
+    content: dict[str, Any] = {}
+    nested = _json_fields(shape)
+    for name in shape.model_fields:
+        if name not in row:
+            continue
+        value = row[name]
+        if isinstance(value, EntityProperty):
+            value = value.value
+        if name in nested:
+            text, number = value, 1
+            while (more := row.get(f"{name}__{number}")) is not None:
+                text, number = text + more, number + 1
+            value = json.loads(text)
+        content[name] = value
+    return shape.model_validate(content)
+
+
+class Table:
+    """One table; made on first use."""
+
+    def __init__(self, name: str, client: Callable[[], TableClient]) -> None:
+        self._name = name
+        self._open = client
+        self._opened: TableClient | None = None
+
+    @property
+    def _client(self) -> TableClient:
+        if self._opened is None:
+            self._opened = self._open()
+        return self._opened
+
+    async def find(self, shape: type[M], partition: str, key: str) -> Stored[M] | None:
+        """Return the row, or None where it is absent."""
+        if not (is_key(partition) and is_key(key)):
+            return None
+        with translated(f"row {key} of {self._name}"):
+            try:
+                row = await self._client.get_entity(partition, key)
+            except ResourceNotFoundError:
+                return None
+        return Stored(from_row(shape, row), partition, key, str(row.metadata["etag"]))
+
+    async def get(self, shape: type[M], partition: str, key: str) -> Stored[M]:
+        """Return the row. Raises NotFoundError."""
+        found = await self.find(shape, partition, key)
+        if found is None:
+            raise NotFoundError(f"There is no row {key} in {self._name}.")
+        return found
+
+    async def insert(self, value: BaseModel, partition: str, key: str) -> None:
+        """Add a row. Raises ConflictError if the key is taken."""
+        row = to_row(value, partition, key)
+        with translated(f"row {key} of {self._name}"):
+            await made_on_demand(lambda: self._client.create_entity(row), self._client.create_table)
+
+    async def put(self, value: BaseModel, partition: str, key: str) -> None:
+        """Write a row whether or not it exists."""
+        row = to_row(value, partition, key)
+        with translated(f"row {key} of {self._name}"):
+            await made_on_demand(
+                lambda: self._client.upsert_entity(row, mode=UpdateMode.REPLACE), self._client.create_table
+            )
+
+    async def replace(self, stored: Stored[M], value: M) -> Stored[M]:
+        """Replace a row as it was read. Raises StaleError if it has changed, NotFoundError if it is gone."""
+        row = to_row(value, stored.partition, stored.key)
+        with translated(f"row {stored.key} of {self._name}"):
+            answer = await self._client.update_entity(
+                row, mode=UpdateMode.REPLACE, etag=stored.etag, match_condition=MatchConditions.IfNotModified
+            )
+        return Stored(value, stored.partition, stored.key, answer["etag"])
+
+    async def update(self, shape: type[M], partition: str, key: str, change: Callable[[M], M | None]) -> M:
+        """Read, apply the pure function `change`, replace by ETag; again while others win the race.
+
+        `change` may return None (or an equal value) to leave the row as it is. Returns the row's value
+        afterwards. Raises NotFoundError; StaleError after 20 lost races.
+        """
+        for _ in range(_UPDATE_TRIES):
+            stored = await self.get(shape, partition, key)
+            value = change(stored.value)
+            if value is None or value == stored.value:
+                return stored.value
+            try:
+                await self.replace(stored, value)
+            except StaleError:
+                continue
+            return value
+        raise StaleError(f"Row {key} of {self._name} changes too often.")
+
+    async def delete(self, partition: str, key: str) -> None:
+        """Remove a row; absent is fine."""
+        with translated(f"row {key} of {self._name}"):
+            await self._client.delete_entity(partition, key)
+
+    async def transact(self, partition: str, operations: Sequence[Operation]) -> None:
+        """Do all of the operations or none, in one partition, at most 100 and 4 MiB of them.
+
+        Raises ConflictError, StaleError or NotFoundError for the first that cannot be done.
+        """
+        if not operations:
+            return
+        if len(operations) > MAX_OPERATIONS:
+            raise StorageLimitError(
+                f"{len(operations)} operations in a transaction; Azure takes {MAX_OPERATIONS}."
+            )
+        batch: list[Any] = []
+        total = 0
+        for operation in operations:
+            match operation:
+                case Insert(key, value):
+                    row = to_row(value, partition, key)
+                    batch.append(("create", row))
+                case Put(key, value):
+                    row = to_row(value, partition, key)
+                    batch.append(("upsert", row, {"mode": UpdateMode.REPLACE}))
+                case Replace(stored, value):
+                    row = to_row(value, partition, stored.key)
+                    conditions = {"etag": stored.etag, "match_condition": MatchConditions.IfNotModified}
+                    batch.append(("update", row, {"mode": UpdateMode.REPLACE, **conditions}))
+                case Delete(key):
+                    row = {"PartitionKey": partition, "RowKey": key}
+                    batch.append(("delete", row))
+            total += _check_size(row)
+        if total > MAX_TRANSACTION_BYTES:
+            raise StorageLimitError(f"A transaction of {total} bytes; Azure takes {MAX_TRANSACTION_BYTES}.")
+        with translated(f"rows of {self._name}"):
+            try:
+                await made_on_demand(
+                    lambda: self._client.submit_transaction(batch), self._client.create_table
+                )
+            except TableTransactionError as error:
+                kinds = {404: NotFoundError, 409: ConflictError, 412: StaleError}
+                if error.status_code not in kinds:
+                    raise
+                raise kinds[error.status_code](
+                    f"Row {error.index} of a transaction in {self._name}."
+                ) from error
+
+    async def page(
+        self, shape: type[M], partition: str, prefix: str = "", limit: int = 1000, after: str | None = None
+    ) -> Page[M]:
+        """Return up to `limit` rows whose key begins with `prefix` and comes after the key `after`."""
+        items: list[Stored[M]] = []
+        async for stored in self.each(shape, partition, prefix, after=after, limit=limit + 1):
+            items.append(stored)
+            if len(items) > limit:
+                return Page(tuple(items[:limit]), items[limit - 1].key)
+        return Page(tuple(items), None)
+
+    async def each(
+        self,
+        shape: type[M],
+        partition: str | None,
+        prefix: str = "",
+        *,
+        after: str | None = None,
+        limit: int = 1000,
+    ) -> AsyncIterator[Stored[M]]:
+        """Yield rows in key order; `partition` None reads the whole table, `limit` bounds a round trip."""
+        filters, parameters = [], {}
+        if partition is not None:
+            filters.append("PartitionKey eq @partition")
+            parameters["partition"] = partition
+        if prefix:
+            filters.append("RowKey ge @first and RowKey lt @last")
+            parameters |= {"first": prefix, "last": prefix[:-1] + chr(ord(prefix[-1]) + 1)}
+        if after is not None:
+            filters.append("RowKey gt @after")
+            parameters["after"] = after
+        async for stored in self._query(shape, " and ".join(filters), parameters, limit):
+            yield stored
+
+    # Lists by time: one partition a month, months and rows in the order of inverted time
+
+    async def put_in_month(self, value: BaseModel, list_name: str, at: datetime, row_id: str) -> None:
+        """Write a row into the list's partition of that month; the same time and id make the same row."""
+        await self.put(value, *month_keys(list_name, at, row_id))
+
+    async def newest(
+        self, shape: type[M], list_name: str, limit: int, after: tuple[str, str] | None
+    ) -> tuple[list[M], tuple[str, str] | None]:
+        """Return up to `limit` rows of a list, newest first, and the keys of the last one if more follow."""
+        first, last = after or (f"{list_name}_", ""), f"{list_name}_~"
+        condition = (  # the SDK finds a parameter only where spaces surround it
+            "( PartitionKey gt @partition or ( PartitionKey eq @partition and RowKey gt @key ) ) "
+            "and PartitionKey lt @last"
+        )
+        parameters = {"partition": first[0], "key": first[1], "last": last}
+        found: list[Stored[M]] = []
+        async for stored in self._query(shape, condition, parameters, limit + 1):
+            if len(found) == limit:
+                return [row.value for row in found], (found[-1].partition, found[-1].key)
+            found.append(stored)
+        return [row.value for row in found], None
+
+    async def _query(
+        self, shape: type[M], condition: str, parameters: dict[str, str], limit: int
+    ) -> AsyncIterator[Stored[M]]:
+        with translated(f"rows of {self._name}"):
+            try:
+                query = self._client.query_entities(
+                    condition, parameters=parameters, results_per_page=min(limit, 1000)
+                )
+                async for row in query:
+                    etag = str(row.metadata["etag"])
+                    yield Stored(from_row(shape, row), row["PartitionKey"], row["RowKey"], etag)
+            except ResourceNotFoundError:
+                return
+
+
+def month_keys(list_name: str, at: datetime, row_id: str) -> tuple[str, str]:
+    """Return the partition and row key of a row in a list by time."""
+    months_to_come = 9999 * 12 - (at.year * 12 + at.month)
+    return f"{list_name}_{months_to_come:06d}", f"{inverted(at)}_{row_id}"
