@@ -1,0 +1,69 @@
+"""Cuts one stretch out of a recording, as FLAC for the speech model, and listens where sound is in it."""
+
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import av
+import numpy as np
+from av.audio.frame import AudioFrame
+
+from core.transcription.audio import SAMPLE_RATE, Cut, CutAudio, Probe
+from core.transcription.decoding import Samples, UnreadableError, decode, decode_slice, open_audio
+from core.transcription.loudness import FRAME, decibels, mean_squares, sound_spans
+
+_BLOCK = FRAME * 50
+
+
+def cut(source: BinaryIO, probe: Probe, cut: Cut, out: BinaryIO) -> CutAudio:
+    """See core.transcription.audio.cut."""
+    total = round((cut.end_seconds - cut.start_seconds) * SAMPLE_RATE)
+    means = []
+    with av.open(out, "w", format="flac") as flac:
+        stream = flac.add_stream("flac", rate=SAMPLE_RATE, layout="mono", format="s16")
+        for block in _blocks(_stretch(source, probe, cut), total):
+            means.append(mean_squares(block))
+            frame = AudioFrame.from_ndarray(block[np.newaxis], "s16", "mono")
+            frame.sample_rate = SAMPLE_RATE
+            flac.mux(stream.encode(frame))
+        flac.mux(stream.encode(None))
+    levels = np.concatenate(means)
+    duration = total / SAMPLE_RATE
+    spans = tuple((round(start, 3), round(min(end, duration), 3)) for start, end in sound_spans(levels))
+    loudness = float(decibels(np.array([np.mean(levels)]))[0]) if len(levels) else -120.0
+    return CutAudio(cut.start_seconds, duration, spans, round(loudness, 1), not spans)
+
+
+def _stretch(source: BinaryIO, probe: Probe, cut: Cut) -> Iterator[Samples]:
+    """Yield what can be decoded of a cut; what its packets do not let us reach stays silence."""
+    start, end = cut.start_seconds, cut.end_seconds
+    try:
+        if cut.byte_start is not None and cut.byte_end is not None and cut.byte_start_seconds is not None:
+            yield from decode_slice(source, cut.byte_start, cut.byte_end, cut.byte_start_seconds, start, end)
+        else:
+            with open_audio(source, probe.container) as (opened, stream):
+                yield from decode(opened, stream, start, end)
+    except UnreadableError:
+        return
+
+
+def _blocks(parts: Iterator[Samples], total: int) -> Iterator[Samples]:
+    """Yield exactly `total` samples in blocks of one second, silence after the end of `parts`."""
+    waiting: list[Samples] = []
+    held = written = 0
+    for part in parts:
+        waiting.append(part)
+        held += len(part)
+        if held >= _BLOCK:
+            joined = np.concatenate(waiting)
+            whole = held // _BLOCK * _BLOCK
+            for start in range(0, whole, _BLOCK):
+                yield joined[start : start + _BLOCK]
+            written += whole
+            waiting = [joined[whole:]]
+            held -= whole
+    if rest := total - written:
+        last = np.zeros(rest, np.int16)
+        if waiting:
+            last[:held] = np.concatenate(waiting)
+        for start in range(0, rest, _BLOCK):
+            yield last[start : start + _BLOCK]

@@ -1,0 +1,72 @@
+"""How loud 16 kHz samples are over time, and when there is sound in them."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.transcription.audio import SAMPLE_RATE
+
+FRAME_SECONDS = 0.02
+FRAME = round(FRAME_SECONDS * SAMPLE_RATE)
+SILENCE_DB = -120.0
+
+# Nobody speaks this softly; what is softer is the room or the microphone.
+_FAINT_DB = -50.0
+# Where the loud parts exceed the floor by less than this, there are no pauses to be told from speech.
+_EVEN_DB = 8.0
+_SHORT_PAUSE_SECONDS = 0.2
+_CLICK_SECONDS = 0.08
+_MARGIN_SECONDS = 0.04
+
+
+def mean_squares(samples: NDArray[np.int16]) -> NDArray[np.float64]:
+    """Return the mean square of each whole 20 ms frame; full scale is 1."""
+    whole = samples[: len(samples) // FRAME * FRAME].reshape(-1, FRAME).astype(np.float64) / 32768
+    means: NDArray[np.float64] = np.mean(whole * whole, axis=1)
+    return means
+
+
+def decibels(mean_square: NDArray[np.float64]) -> NDArray[np.float64]:
+    levels: NDArray[np.float64] = 10 * np.log10(np.maximum(mean_square, 10 ** (SILENCE_DB / 10)))
+    return levels
+
+
+def level(samples: NDArray[np.int16], width: int) -> NDArray[np.float64]:
+    """Return the level in dBFS of every `width` neighbouring frames."""
+    means = mean_squares(samples)
+    if len(means) < width:
+        return np.empty(0)
+    return decibels(np.convolve(means, np.full(width, 1 / width), "valid"))
+
+
+def sound_spans(means: NDArray[np.float64]) -> list[tuple[float, float]]:
+    """Return when there is sound, in seconds, from the mean squares of all frames.
+
+    The threshold lies between the quiet and the loud parts of this very stretch, so that a noisy room is
+    not taken for speech; only what is faint everywhere is never sound.
+    """
+    if not len(means):
+        return []
+    width = min(5, len(means))
+    levels = decibels(np.convolve(means, np.full(width, 1 / width), "same"))
+    floor, loud = (float(share) for share in np.percentile(levels, (5, 95)))
+    peak = float(np.max(levels))
+    if loud < peak - 20:
+        # Little of the stretch is sound, such as one word in a long silence.
+        loud = peak
+    if peak < _FAINT_DB:
+        return []
+    threshold = _FAINT_DB if loud - floor < _EVEN_DB else max(_FAINT_DB - 10, floor + 0.35 * (loud - floor))
+    threshold = max(threshold, loud - 40)
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], levels > threshold, [False])).astype(np.int8)))
+    spans: list[tuple[float, float]] = []
+    for first, stop in edges.reshape(-1, 2).tolist():
+        start, end = first * FRAME_SECONDS, stop * FRAME_SECONDS
+        if spans and start - spans[-1][1] < _SHORT_PAUSE_SECONDS:
+            spans[-1] = (spans[-1][0], end)
+        else:
+            spans.append((start, end))
+    return [
+        (max(0.0, start - _MARGIN_SECONDS), min(end + _MARGIN_SECONDS, len(means) * FRAME_SECONDS))
+        for start, end in spans
+        if end - start >= _CLICK_SECONDS
+    ]

@@ -1,0 +1,85 @@
+"""What a file says of itself: title, people and chapters, from its tags and its name."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from core.catalog.models import Book, Chapter
+
+if TYPE_CHECKING:
+    from core.transcription.audio import Chapter as ChapterMark
+    from core.transcription.audio import Cut
+
+_PART_SECONDS = 20 * 60
+_GENERIC = re.compile(r"^(chapter|track|part|kapitel|chapitre)?[\s_.#-]*\d*$", re.IGNORECASE)
+_MAX_CHAPTERS = 2000
+
+
+def title_from_name(blob_name: str) -> str:
+    """Return a title for a file that has none: its name without folder, ending and underscores."""
+    stem = PurePosixPath(blob_name).stem
+    return re.sub(r"[\s_]+", " ", stem).strip() or "Untitled"
+
+
+def _names(text: str | None) -> tuple[str, ...]:
+    parts = (part.strip() for part in re.split(r"[;/]|\s&\s|\x00", text or ""))
+    return tuple(dict.fromkeys(part[:200] for part in parts if part))[:20]
+
+
+def fill_from_tags(book: Book, tags: Mapping[str, str], blob_name: str) -> Book:
+    """Fill what the book does not say yet from the file's tags; what a person wrote stays.
+
+    Audiobooks keep the author in `artist` or `album_artist` and the narrator in `narrator` or `composer`.
+    The album is the book's title where the title tag names a chapter's file.
+    """
+    named_by_file = book.title == title_from_name(blob_name)
+    title = tags.get("album") or tags.get("title") or book.title
+    narrators = _names(tags.get("narrator") or tags.get("narratedby") or tags.get("composer"))
+    year = tags.get("date") or tags.get("year")
+    found = {
+        "title": title.strip()[:500] if named_by_file and title.strip() else book.title,
+        "authors": book.authors
+        or _names(tags.get("author") or tags.get("artist") or tags.get("album_artist")),
+        "narrators": book.narrators or narrators,
+        "description": book.description
+        or (tags.get("description") or tags.get("comment") or "")[:4000]
+        or None,
+        "genres": book.genres or _names(tags.get("genre")),
+        "publisher": book.publisher or tags.get("publisher"),
+        "language": book.language or tags.get("language"),
+        "release_date": book.release_date or (year or "")[:10] or None,
+    }
+    return book.model_copy(update=found)
+
+
+def needs_title(chapter: Chapter) -> bool:
+    """Tell whether a chapter has no more of a title than a number."""
+    return _GENERIC.match(chapter.title.strip()) is not None
+
+
+def chapters_of(
+    marks: Sequence["ChapterMark"], cuts: Sequence["Cut"], duration_seconds: float
+) -> tuple[Chapter, ...]:
+    """Return the file's own chapters, or parts of about twenty minutes that begin at silences.
+
+    Times are clipped to the recording, in order, and without overlap; a part's title is its number until the
+    book's text is known.
+    """
+    starts = [(max(0.0, mark.start_seconds), mark.title) for mark in marks[:_MAX_CHAPTERS]]
+    starts = sorted((s, t) for s, t in starts if s < duration_seconds - 0.05)
+    if not starts:
+        starts = [(0.0, None)]
+        for cut in cuts:
+            if cut.start_seconds - starts[-1][0] >= _PART_SECONDS and not cut.hard:
+                starts.append((cut.start_seconds, None))
+    ends = [start for start, _ in starts[1:]] + [duration_seconds]
+    return tuple(
+        Chapter(
+            index=index,
+            title=(title or "").strip()[:200] or f"Part {index + 1}",
+            start_seconds=round(start, 3),
+            end_seconds=round(end, 3),
+        )
+        for index, ((start, title), end) in enumerate(zip(starts, ends, strict=True))
+    )

@@ -1,0 +1,163 @@
+"""Jobs, their chunks, the messages that drive them, and how they are shown."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from core.catalog.models import FINAL_STATUSES, ProcessingStatus
+from core.transcription.transcript import Segment
+
+ChunkStatus = Literal["pending", "done", "failed"]
+QueueName = Literal["ingest", "transcribe", "assemble", "enrich", "index"]
+
+
+class Source(BaseModel):
+    """Row `source` under the fingerprint of a blob's path: the book that it feeds, and its newest job."""
+
+    model_config = ConfigDict(frozen=True)
+
+    audiobook_id: str
+    job_id: str
+    size: int
+    digest: str | None
+
+
+class Job(BaseModel):
+    """Row `job`: one run of the pipeline over one version of one file.
+
+    `run` counts an admin's retries; messages of an earlier run are dropped. `total`, `done` and `failed`
+    count chunks; `done` and `failed` are settled when the chunks are joined.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    audiobook_id: str
+    container: str
+    blob_name: str
+    etag: str
+    size: int
+    status: ProcessingStatus = "uploaded"
+    reason: str | None = None
+    run: int = 1
+    attempts: int = Field(0, description="Tries of steps other than chunks that failed.")
+    audio_blob: str | None = None
+    audio_etag: str | None = None
+    probe: dict[str, Any] | None = None
+    duration_seconds: float | None = None
+    shortfall: str | None = None
+    total: int = 0
+    done: int = 0
+    failed: int = 0
+    traceparent: str | None = None
+    created_at: datetime
+    run_started_at: datetime
+    updated_at: datetime
+
+    @property
+    def is_final(self) -> bool:
+        return self.status in FINAL_STATUSES
+
+
+class Chunk(BaseModel):
+    """Row `chunk_0007`: one stretch of the audio. `claimed_by` may work on it until `running_until`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    index: int
+    cut: dict[str, Any]
+    status: ChunkStatus = "pending"
+    attempts: int = 0
+    error: str | None = None
+    flag: str | None = Field(None, description="What is odd about a text that was kept all the same.")
+    claimed_by: str | None = None
+    running_until: datetime | None = None
+    latency_seconds: float | None = None
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_microdollars: int = 0
+    request_id: str | None = None
+    updated_at: datetime
+
+
+class Pointer(BaseModel):
+    """Row of a month's list of jobs, the newest first."""
+
+    model_config = ConfigDict(frozen=True)
+
+    job_id: str
+
+
+class Step(BaseModel):
+    """Message on the pipeline's queues: do this step of that job. `attempt` counts tries of this message."""
+
+    model_config = ConfigDict(frozen=True)
+
+    job_id: str
+    run: int = 1
+    chunk: int | None = None
+    attempt: int = 1
+    traceparent: str | None = None
+
+
+class ChunkResult(BaseModel):
+    """Blob of a finished chunk: its segments, in seconds from the chunk's own start."""
+
+    model_config = ConfigDict(frozen=True)
+
+    start_seconds: float
+    duration_seconds: float
+    language: str | None
+    segments: tuple[Segment, ...]
+
+
+class ChunkCounts(BaseModel):
+    """How many chunks a job has, and how many of them ended well or badly."""
+
+    total: int
+    done: int
+    failed: int
+
+
+class JobView(BaseModel):
+    """A job in the administrators' list."""
+
+    id: str
+    audiobook_id: str
+    title: str
+    blob_name: str
+    status: ProcessingStatus
+    reason: str | None
+    duration_seconds: float | None
+    created_at: datetime
+    updated_at: datetime
+    attempts: int = Field(
+        description="Tries so far, of chunks and of the other steps, that failed or succeeded."
+    )
+    chunks: ChunkCounts
+
+
+class ChunkView(BaseModel):
+    """A chunk in the administrators' view of a job."""
+
+    index: int
+    start_seconds: float
+    end_seconds: float
+    status: ChunkStatus
+    attempts: int
+    error: str | None
+    flag: str | None
+    latency_seconds: float | None
+    input_tokens: int
+    output_tokens: int
+    cost_microdollars: int
+
+
+class JobDetail(JobView):
+    """A job with each of its chunks and what they cost."""
+
+    run: int
+    size_bytes: int
+    cost_microdollars: int
+    parts: list[ChunkView]

@@ -1,0 +1,233 @@
+"""Chooses where a recording is cut: at pauses, without decoding more of it than a window around each."""
+
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import av
+import numpy as np
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+
+from core.errors import RejectedAudioError
+from core.transcription.audio import SAMPLE_RATE, Cut, Plan, Probe
+from core.transcription.decoding import (
+    RUN_UP_SECONDS,
+    Samples,
+    UnreadableError,
+    decode,
+    decode_slice,
+    frames,
+    open_audio,
+    origin_seconds,
+    packets,
+    seek,
+)
+from core.transcription.loudness import FRAME_SECONDS, level
+
+_SMOOTHING_SECONDS = 0.3
+_DB_PER_SECOND_AWAY = 0.15
+# A pause lies this far below the speech around it.
+_PAUSE_DB = 12.0
+_ALL_QUIET_DB = -50.0
+_MARK_SECONDS = 1.0
+_TAIL_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class _Mark:
+    """Frame of an mp3: where it is in the file and when it is due."""
+
+    seconds: float
+    byte: int
+
+
+class _Mp3:
+    """Every second of an mp3 with its place in the file, from one pass over all of it."""
+
+    def __init__(self, source: BinaryIO, progress: Callable[[float], None]) -> None:
+        self._source = source
+        size = source.seek(0, 2)
+        self.marks: list[_Mark] = []
+        with open_audio(source, "mp3") as (opened, stream):
+            origin = origin_seconds(opened)
+            base = float(stream.time_base or 0)
+            end = due = -math.inf
+            for packet in packets(opened, stream):
+                if packet.pts is None or not packet.size:
+                    continue
+                seconds = packet.pts * base - origin
+                end = seconds + (packet.duration or 0) * base
+                if seconds >= due and packet.pos is not None:
+                    self.marks.append(_Mark(seconds, packet.pos))
+                    due = seconds + _MARK_SECONDS
+                    progress(packet.pos / size)
+            # The header of a whole file tells how much padding its end has, in less than two frames.
+            declared = (opened.duration or 0) / av.time_base
+            self.seconds = declared if 0 <= end - declared < 0.1 else end
+        if not self.marks:
+            raise UnreadableError("no packets")
+        self._size = size
+
+    def around(self, start: float, end: float) -> tuple[int, int, float]:
+        """Return the bytes that hold a stretch with a margin, and when the first of them is due."""
+        first = max(0, bisect_right(self.marks, start - RUN_UP_SECONDS, key=lambda mark: mark.seconds) - 1)
+        last = bisect_right(self.marks, end + RUN_UP_SECONDS, key=lambda mark: mark.seconds)
+        stop = self.marks[last].byte if last < len(self.marks) else self._size
+        return self.marks[first].byte, stop, self.marks[first].seconds
+
+    def window(self, start: float, end: float) -> Iterator[Samples]:
+        byte_start, byte_end, seconds = self.around(start, end)
+        return decode_slice(self._source, byte_start, byte_end, seconds, start, end)
+
+
+def plan(
+    source: BinaryIO,
+    probe: Probe,
+    target: float,
+    tolerance: float,
+    on_progress: Callable[[float], None] | None,
+) -> Plan:
+    """See core.transcription.audio.plan."""
+    progress = on_progress or (lambda _: None)
+    try:
+        if probe.container == "mp3":
+            mp3 = _Mp3(source, lambda fraction: progress(fraction / 2))
+            ends = _choose(mp3.window, mp3.seconds, target, tolerance, lambda f: progress(0.5 + f / 2))
+            cuts = _cuts(ends, mp3)
+            declared = probe.duration_seconds if _declares_length(source) else mp3.seconds
+        else:
+            with open_audio(source, probe.container) as (opened, stream):
+                seconds = _find_end(opened, stream, probe.duration_seconds)
+
+                def window(start: float, end: float) -> Iterator[Samples]:
+                    return decode(opened, stream, start, end)
+
+                cuts = _cuts(_choose(window, seconds, target, tolerance, progress), None)
+            declared = probe.duration_seconds or seconds
+    except UnreadableError as error:
+        raise RejectedAudioError("There is no sound in this file that can be played.") from error
+    duration = cuts[-1].end_seconds
+    return Plan(duration, declared, cuts, describe_shortfall(duration, declared))
+
+
+def describe_shortfall(duration: float, declared: float) -> str | None:
+    """Say how much of a recording is missing; None where nothing worth mentioning is."""
+    if declared - duration <= max(2.0, declared * 0.005):
+        return None
+    there, whole = _say(duration), _say(declared)
+    if there.endswith("minutes") and whole.endswith("minutes"):
+        there = there.removesuffix(" minutes")
+    return f"The recording ends after {there} of {whole}: the file seems to be cut off or damaged."
+
+
+def _say(seconds: float) -> str:
+    return f"{seconds:.0f} seconds" if seconds < 120 else f"{math.floor(seconds / 60)} minutes"
+
+
+def _cuts(ends: list[tuple[float, bool]], mp3: _Mp3 | None) -> tuple[Cut, ...]:
+    cuts = []
+    start = 0.0
+    for index, (end, hard) in enumerate(ends):
+        first, stop, due = mp3.around(start, end) if mp3 else (None, None, None)
+        cuts.append(Cut(index, start, end, first, stop, due, hard))
+        start = end
+    return tuple(cuts)
+
+
+def _choose(
+    window: Callable[[float, float], Iterator[Samples]],
+    duration: float,
+    target: float,
+    tolerance: float,
+    progress: Callable[[float], None],
+) -> list[tuple[float, bool]]:
+    """Return the end of each stretch, and whether it had to be cut where there is no pause."""
+    longest = target + 2 * tolerance
+    ends = []
+    position = 0.0
+    while (rest := duration - position) > longest:
+        # What is left for the last two is halved, so that the last is never tiny.
+        aim = position + (target if rest > 2 * target else rest / 2)
+        start = max(position, aim - tolerance)
+        position, hard = _quietest(
+            np.concatenate([*window(start, aim + tolerance)] or [_NOTHING]), start, aim
+        )
+        ends.append((position, hard))
+        progress(position / duration)
+    ends.append((duration, False))
+    progress(1.0)
+    return ends
+
+
+_NOTHING: Samples = np.empty(0, np.int16)
+
+
+def _quietest(samples: Samples, start: float, aim: float) -> tuple[float, bool]:
+    """Return the quietest moment of a window that begins at `start`, the nearer to `aim` the better."""
+    width = round(_SMOOTHING_SECONDS / FRAME_SECONDS)
+    levels = level(samples, width)
+    if not len(levels):
+        return aim, True
+    # Frame i of the smoothed levels has its middle half a width further on.
+    moments = start + (np.arange(len(levels)) + width / 2) * FRAME_SECONDS
+    best = int(np.argmin(levels + _DB_PER_SECOND_AWAY * np.abs(moments - aim)))
+    loud = float(np.percentile(levels, 90))
+    hard = loud > _ALL_QUIET_DB and float(levels[best]) > loud - _PAUSE_DB
+    return round(float(moments[best]) * SAMPLE_RATE) / SAMPLE_RATE, hard
+
+
+def _find_end(opened: InputContainer, stream: AudioStream, declared: float) -> float:
+    """Return when the last sample that can be decoded ends, by trying ever earlier moments."""
+    if not declared:
+        base = float(stream.time_base or 0)
+        ends = [(p.pts + (p.duration or 0)) * base for p in packets(opened, stream) if p.pts is not None]
+        if not ends:
+            raise UnreadableError("no packets")
+        return ends[-1] - origin_seconds(opened)
+    good, bad = 0.0, declared
+    moment = max(0.0, declared - _TAIL_SECONDS)
+    while True:
+        if _plays(opened, stream, moment):
+            good = moment
+        else:
+            bad = moment
+        if bad - good <= _TAIL_SECONDS:
+            break
+        moment = (good + bad) / 2
+    seek(opened, good)
+    origin = origin_seconds(opened)
+    end = max(
+        (f.time - origin + f.samples / f.sample_rate for f in frames(opened, stream) if f.time is not None),
+        default=0.0,
+    )
+    if end <= 0:
+        raise UnreadableError("no frames")
+    # The end of an m4b counts the padding of its last packet.
+    return declared if 0 <= end - declared < 0.1 else end
+
+
+def _plays(opened: InputContainer, stream: AudioStream, moment: float) -> bool:
+    try:
+        seek(opened, moment)
+    except UnreadableError:
+        return False
+    origin = origin_seconds(opened)
+    late = (f for f in frames(opened, stream) if f.time is not None and f.time - origin >= moment - 1)
+    return next(late, None) is not None
+
+
+def _declares_length(source: BinaryIO) -> bool:
+    """Tell whether an mp3 has a Xing, Info or VBRI header; without, its length is only a guess."""
+    source.seek(0)
+    head = source.read(10)
+    skip = 0
+    if head[:3] == b"ID3":
+        skip = 10 + sum(
+            (byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True)
+        )
+    source.seek(skip)
+    first = source.read(2_048)
+    return any(name in first for name in (b"Xing", b"Info", b"VBRI"))

@@ -1,0 +1,235 @@
+"""Transcription as the rest of the house sees it: drops, jobs, retries, failures."""
+
+import logging
+from datetime import timedelta
+
+from pydantic import ValidationError
+
+from core.catalog.models import Book, ProcessingStatus
+from core.catalog.service import Catalog
+from core.errors import ConflictError, NotFoundError
+from core.ids import derived_id, now
+from core.operations.service import Operations
+from core.settings import Settings
+from core.storage.blobs import Container
+from core.transcription.metadata import title_from_name
+from core.transcription.models import (
+    Chunk,
+    ChunkCounts,
+    ChunkView,
+    Job,
+    JobDetail,
+    JobView,
+    QueueName,
+    Source,
+    Step,
+)
+from core.transcription.steps import Steps
+from core.transcription.store import JobStore
+
+_log = logging.getLogger("aloud.pipeline")
+
+
+class Transcription:
+    def __init__(
+        self,
+        settings: Settings,
+        store: JobStore,
+        steps: Steps,
+        catalog: Catalog,
+        operations: Operations,
+        uploads: Container,
+    ) -> None:
+        self._stalled = timedelta(seconds=settings.stalled_seconds)
+        self._store = store
+        self._steps = steps
+        self._catalog = catalog
+        self._operations = operations
+        self._uploads = uploads
+
+    async def accept_drop(self, container: str, name: str, traceparent: str | None = None) -> Job | None:
+        """Start the work on a dropped file; the same drop seen again does no harm.
+
+        The job's id comes from the blob's name, version and time. A book belongs to a path: new bytes at
+        the same path are a new job of the same book, equal bytes (by size and MD5) are none.
+        Returns the job, or None if there is nothing to do.
+        """
+        if container != self._uploads.name:
+            _log.warning("ignored a drop in %s, which is not watched", container)
+            return None
+        try:
+            facts = await self._uploads.facts(name)
+        except NotFoundError:
+            _log.info("ignored the drop of %s, which is gone", name)
+            return None
+        job_id = derived_id(facts.modified, "job", container, name, facts.etag)
+        new = Source(
+            audiobook_id=derived_id(facts.modified, "book", container, name),
+            job_id=job_id,
+            size=facts.size,
+            digest=facts.digest,
+        )
+        source = await self._store.claim_source(container, name, new)
+        if source.job_id != job_id and await self._is_repeat(source, new):
+            _log.info("ignored the drop of %s: the same bytes again", name)
+            return None
+        at = now()
+        title = title_from_name(name)
+        try:
+            await self._catalog.create(
+                Book(
+                    id=source.audiobook_id,
+                    title=title,
+                    job_id=job_id,
+                    created_at=facts.modified,
+                    updated_at=at,
+                )
+            )
+        except ConflictError:
+            _log.debug("book %s exists", source.audiobook_id)
+        job = await self._store.create(
+            Job(
+                id=job_id,
+                audiobook_id=source.audiobook_id,
+                container=container,
+                blob_name=name,
+                etag=facts.etag,
+                size=facts.size,
+                traceparent=traceparent,
+                created_at=facts.modified,
+                run_started_at=facts.modified,
+                updated_at=at,
+            )
+        )
+        if job.status != "uploaded":
+            return None
+        await self._store.set_source(
+            container, name, source.model_copy(update=new.model_dump(exclude={"audiobook_id"}))
+        )
+        await self._catalog.update(
+            job.audiobook_id,
+            lambda book: book.model_copy(update={"job_id": job_id, "processing_status": "uploaded"}),
+        )
+        await self._steps.drive(job)
+        return job
+
+    async def _is_repeat(self, source: Source, new: Source) -> bool:
+        if new.digest is None or (source.digest, source.size) != (new.digest, new.size):
+            return False
+        job = await self._store.find(source.job_id)
+        return job is not None and job.status == "ready"
+
+    async def run(self, queue: QueueName, step: Step) -> None:
+        """Do one step of the pipeline; see `Steps.run`."""
+        await self._steps.run(queue, step)
+
+    async def settle_poison(self, queue: QueueName, body: str) -> None:
+        """Settle a message that failed too often: the job ends as failed, and a person is told."""
+        try:
+            step = Step.model_validate_json(body)
+        except ValidationError:
+            await self.alert_poison(f"{queue}-poison", body)
+            return
+        job = await self._steps.fail(queue, step)
+        if job is None:
+            return
+        book = await self._catalog.book(job.audiobook_id)
+        await self._operations.raise_alert(
+            "transcription-failed" if queue != "index" else "index-failed",
+            f"{book.title}: the step {queue} failed",
+            f"{job.reason or 'No cause was recorded.'}\nFile: {job.blob_name}\nJob: {job.id}",
+            f"{job.id}/{job.run}",
+            job.run_started_at,
+        )
+
+    async def alert_poison(self, queue: str, body: str) -> None:
+        """Tell a person of a message that could not be dealt with; of a lost mail not by mail."""
+        await self._operations.raise_alert(
+            "poison-message",
+            f"A message on {queue} could not be dealt with",
+            body[:2000],
+            queue,
+            now(),
+            mail=queue != "notify-poison",
+        )
+
+    async def wake_stalled(self) -> int:
+        """Start again the jobs that have had no news for a long time; return how many."""
+        count = 0
+        async for job in self._store.stalled(now() - self._stalled):
+            _log.warning("job %s has had no news since %s and is started again", job.id, job.updated_at)
+            await self._steps.drive(job)
+            count += 1
+        return count
+
+    # What administrators ask
+
+    async def jobs(
+        self, limit: int, after: tuple[str, str] | None = None
+    ) -> tuple[list[JobView], tuple[str, str] | None]:
+        """Return jobs, newest first, and where the next page begins."""
+        jobs, following = await self._store.newest(limit, after)
+        return [await self._view(job) for job in jobs], following
+
+    async def job(self, job_id: str) -> JobDetail:
+        """Raises NotFoundError."""
+        job = await self._store.job(job_id)
+        chunks = await self._store.chunks(job.id)
+        view = await self._view(job, chunks)
+        return JobDetail(
+            **view.model_dump(),
+            run=job.run,
+            size_bytes=job.size,
+            cost_microdollars=sum(chunk.cost_microdollars for chunk in chunks),
+            parts=[
+                ChunkView(
+                    **chunk.model_dump(include=set(ChunkView.model_fields)),
+                    start_seconds=chunk.cut["start_seconds"],
+                    end_seconds=chunk.cut["end_seconds"],
+                )
+                for chunk in chunks
+            ],
+        )
+
+    async def retry(self, job_id: str) -> JobDetail:
+        """Run a failed job again from where it stopped; what is done stays done.
+
+        Raises NotFoundError, and ConflictError unless the job has failed.
+        """
+        job = await self._store.job(job_id)
+        if job.status not in ("transcription_failed", "cancelled", "rejected"):
+            raise ConflictError(f"The job is {job.status}; only one that has failed can be retried.")
+        chunks = await self._store.chunks(job_id)
+        for chunk in chunks:
+            if chunk.status == "failed":
+                await self._store.update_chunk(
+                    job_id,
+                    chunk.index,
+                    lambda c: c.model_copy(update={"status": "pending", "attempts": 0, "error": None}),
+                )
+        missing = any(chunk.status != "done" for chunk in chunks)
+        status: ProcessingStatus = (
+            "uploaded" if not job.total else "transcribing" if missing else "assembling"
+        )
+        job = await self._steps.advance(job_id, status, run=job.run + 1, run_started_at=now(), attempts=0)
+        await self._steps.drive(job)
+        return await self.job(job_id)
+
+    async def _view(self, job: Job, chunks: list[Chunk] | None = None) -> JobView:
+        if chunks is None:
+            chunks = await self._store.chunks(job.id) if job.total else []
+        book = await self._catalog.book(job.audiobook_id)
+        return JobView(
+            **job.model_dump(
+                include={"id", "audiobook_id", "blob_name", "status", "reason", "duration_seconds"}
+            ),
+            title=book.title,
+            created_at=job.created_at,
+            updated_at=max([job.updated_at, *(chunk.updated_at for chunk in chunks)]),
+            attempts=job.attempts + sum(chunk.attempts for chunk in chunks),
+            chunks=ChunkCounts(
+                total=job.total,
+                done=sum(chunk.status == "done" for chunk in chunks),
+                failed=sum(chunk.status == "failed" for chunk in chunks),
+            ),
+        )

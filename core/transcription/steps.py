@@ -1,0 +1,558 @@
+"""The steps that turn a dropped file into a book: ingest, transcribe, assemble, enrich, index.
+
+Every step may run twice, late, or beside its own duplicate. Each looks at the rows first, does what is
+missing, commits by one write, and then sends what follows. A transient failure puts the message back with a
+growing delay; a permanent one, or the last try, sends it to the step's poison queue with the cause recorded.
+"""
+
+import asyncio
+import contextlib
+import logging
+import random
+import secrets
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import asdict, replace
+from datetime import timedelta
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+from core.ai import Models, Speech
+from core.catalog.models import Book, MediaFile, Money, ProcessingStatus
+from core.catalog.service import Catalog
+from core.errors import (
+    ModelRefusedError,
+    NotFoundError,
+    RejectedAudioError,
+    StaleError,
+    UnavailableError,
+)
+from core.ids import now
+from core.settings import Settings
+from core.storage.blobs import Container
+from core.storage.queues import Queues
+from core.transcription.blocks import BlockCache, BlockReader
+from core.transcription.enrichment import enrich
+from core.transcription.metadata import chapters_of, fill_from_tags
+from core.transcription.models import Chunk, ChunkResult, Job, QueueName, Step
+from core.transcription.store import JobStore
+from core.transcription.transcript import Segment, Transcript
+
+if TYPE_CHECKING:
+    from core.transcription.audio import CutAudio, Probe
+
+_log = logging.getLogger("aloud.pipeline")
+
+_CUTTERS = 2
+_FORMS = {
+    "json": "application/json",
+    "txt": "text/plain; charset=utf-8",
+    "srt": "application/x-subrip; charset=utf-8",
+    "vtt": "text/vtt; charset=utf-8",
+}
+
+
+class SuspectTextError(UnavailableError):
+    """The model answered with text that cannot be what was said; another try may do better."""
+
+
+class Steps:
+    def __init__(
+        self,
+        settings: Settings,
+        store: JobStore,
+        queues: Queues,
+        catalog: Catalog,
+        models: Models,
+        uploads: Container,
+        media: Container,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._queues = queues
+        self._catalog = catalog
+        self._models = models
+        self._uploads = uploads
+        self._media = media
+        self._cutters = asyncio.Semaphore(_CUTTERS)
+        self._one_mp4 = asyncio.Lock()
+        self._blocks: BlockCache | None = None
+
+    async def run(self, queue: QueueName, step: Step) -> None:
+        """Do one step. Raises only what nobody foresaw; the host then counts the tries."""
+        work = {
+            "ingest": self._ingest,
+            "transcribe": self._transcribe,
+            "assemble": self._assemble,
+            "enrich": self._enrich,
+            "index": self._index,
+        }[queue]
+        try:
+            await work(step)
+        except UnavailableError as error:
+            await self._put_back(queue, step, error)
+        except ModelRefusedError as error:
+            await self._give_up(queue, step, error.detail)
+        except Exception as error:
+            await self._note_cause(step, f"{type(error).__name__}: {error}")
+            raise
+
+    async def drive(self, job: Job) -> None:
+        """Send the messages that this job's state calls for; harmless if they are under way already."""
+        step = Step(job_id=job.id, run=job.run, traceparent=job.traceparent)
+        match job.status:
+            case "uploaded" | "planning":
+                await self._queues.send("ingest", step)
+            case "transcribing":
+                for chunk in await self._store.chunks(job.id):
+                    if chunk.status == "pending":
+                        await self._queues.send("transcribe", step.model_copy(update={"chunk": chunk.index}))
+                await self._check(step)
+            case "assembling":
+                await self._queues.send("assemble", step)
+            case "enriching":
+                await self._queues.send("enrich", step)
+            case _:
+                return
+
+    async def advance(
+        self, job_id: str, status: ProcessingStatus, reason: str | None = None, **changes: Any
+    ) -> Job:
+        """Move a job on, and the book with it as long as this is the book's newest job."""
+        job = await self._store.update(
+            job_id, lambda j: j.model_copy(update={"status": status, "reason": reason, **changes})
+        )
+
+        def follow(book: Book) -> Book | None:
+            if book.job_id != job_id:
+                return None
+            return book.model_copy(update={"processing_status": status, "processing_reason": reason})
+
+        await self._catalog.update(job.audiobook_id, follow)
+        _log.info("job %s is %s%s", job_id, status, f": {reason}" if reason else "")
+        return job
+
+    # Trying again
+
+    async def _put_back(self, queue: QueueName, step: Step, error: UnavailableError) -> None:
+        """Send the step to its queue again, later each time, or give it up after the last try."""
+        tries = step.attempt
+        if step.chunk is not None:
+            chunk = await self._store.update_chunk(
+                step.job_id,
+                step.chunk,
+                lambda c: c.model_copy(
+                    update={
+                        "attempts": c.attempts + 1,
+                        "error": error.detail,
+                        "claimed_by": None,
+                        "running_until": None,
+                    }
+                ),
+            )
+            tries = chunk.attempts
+        else:
+            await self._store.update(
+                step.job_id,
+                lambda j: j.model_copy(update={"attempts": j.attempts + 1, "reason": error.detail}),
+            )
+        if tries >= self._settings.max_attempts:
+            await self._give_up(queue, step, error.detail)
+            return
+        delay = min(self._settings.backoff_seconds * 2 ** (tries - 1), self._settings.max_backoff_seconds)
+        delay = max(delay * random.uniform(0.8, 1.2), error.retry_after or 0)  # noqa: S311
+        _log.warning("%s of job %s again in %.0f s: %s", queue, step.job_id, delay, error.detail)
+        await self._queues.send(queue, step.model_copy(update={"attempt": tries + 1}), delay)
+
+    async def _give_up(self, queue: QueueName, step: Step, cause: str) -> None:
+        await self._note_cause(step, cause)
+        _log.error("%s of job %s goes to the poison queue: %s", queue, step.job_id, cause)
+        await self._queues.send(f"{queue}-poison", step)
+
+    async def _note_cause(self, step: Step, cause: str) -> None:
+        """Record why a step fails before the message that knows it is gone."""
+        with contextlib.suppress(NotFoundError):
+            if step.chunk is None:
+                await self._store.update(step.job_id, lambda j: j.model_copy(update={"reason": cause}))
+            else:
+                await self._store.update_chunk(
+                    step.job_id,
+                    step.chunk,
+                    lambda c: c.model_copy(
+                        update={"error": cause, "claimed_by": None, "running_until": None}
+                    ),
+                )
+
+    async def fail(self, queue: QueueName, step: Step) -> Job | None:
+        """Settle a step that ended on its poison queue; return the job if a person has to know of it."""
+        job = await self._current(step)
+        if job is None or job.is_final:
+            return job if job is not None and queue == "index" else None
+        if step.chunk is None:
+            reason = job.reason or f"The step {queue} failed too often."
+            return await self.advance(job.id, "transcription_failed", reason)
+        chunk = await self._store.update_chunk(
+            step.job_id,
+            step.chunk,
+            lambda c: c.model_copy(update={"status": "failed"}) if c.status == "pending" else None,
+        )
+        await self._check(step)
+        return job.model_copy(update={"reason": chunk.error}) if chunk.status == "failed" else None
+
+    async def _current(self, step: Step) -> Job | None:
+        """Return the step's job, or None if the message is of an earlier run or the job is gone."""
+        job = await self._store.find(step.job_id)
+        if job is None or job.run != step.run:
+            _log.info("dropped a message of an earlier run of job %s", step.job_id)
+            return None
+        return job
+
+    # Ingest
+
+    async def _ingest(self, step: Step) -> None:
+        job = await self._current(step)
+        if job is None or job.is_final:
+            return
+        if job.status in ("uploaded", "planning"):
+            try:
+                job = await self._plan(await self.advance(job.id, "planning"))
+            except RejectedAudioError as error:
+                await self._reject(job.id, error.detail)
+                return
+            except (NotFoundError, StaleError):
+                await self.advance(
+                    job.id, "cancelled", "The file was removed or replaced before it was read."
+                )
+                return
+        await self.drive(job)
+
+    async def _plan(self, job: Job) -> Job:
+        """Copy the drop to where it cannot change, look into it, and write down where it will be cut."""
+        from core.transcription import audio
+
+        suffix = PurePosixPath(job.blob_name).suffix.lower()
+        name = f"{job.audiobook_id}/{job.id}/audio{suffix if suffix.isascii() and len(suffix) <= 6 else ''}"
+        copy = await self._media.copy_from(self._uploads, job.blob_name, name, job.etag)
+        reader = self._reader(name, copy.etag, copy.size)
+        probe = await asyncio.to_thread(audio.probe, reader)
+        limit = self._settings.max_audio_hours
+        if probe.duration_seconds > limit * 3600:
+            raise RejectedAudioError(
+                f"The recording is {probe.duration_seconds / 3600:.1f} hours long; "
+                f"the limit is {limit:g} hours."
+            )
+        async with self._cutting(probe):
+            plan = await asyncio.to_thread(audio.plan, reader, probe)
+        etag = await self._media.set_content_type(name, probe.content_type)
+        cover = await self._store_cover(job, probe)
+        facts = asdict(replace(probe, cover=None, chapters=(), tags={}))
+        rows = [Chunk(index=cut.index, cut=asdict(cut), updated_at=now()) for cut in plan.cuts]
+        await self._store.add_chunks(job.id, rows)
+
+        def describe(book: Book) -> Book | None:
+            if book.job_id != job.id:
+                return None
+            found = {
+                "audio": MediaFile(blob=name, content_type=probe.content_type, size=copy.size),
+                "duration_seconds": round(plan.duration_seconds, 3),
+            }
+            if cover is not None:
+                found["cover"] = cover
+            return fill_from_tags(book, probe.tags, job.blob_name).model_copy(update=found)
+
+        await self._catalog.update(job.audiobook_id, describe)
+        await self._catalog.set_chapters(
+            job.audiobook_id, chapters_of(probe.chapters, plan.cuts, plan.duration_seconds)
+        )
+        return await self.advance(
+            job.id,
+            "transcribing",
+            plan.shortfall,
+            audio_blob=name,
+            audio_etag=etag,
+            probe=facts,
+            duration_seconds=round(plan.duration_seconds, 3),
+            shortfall=plan.shortfall,
+            total=len(rows),
+        )
+
+    async def _store_cover(self, job: Job, probe: "Probe") -> MediaFile | None:
+        if probe.cover is None or probe.cover_type is None:
+            return None
+        name = f"{job.audiobook_id}/{job.id}/cover"
+        await self._media.write(name, probe.cover, probe.cover_type)
+        return MediaFile(blob=name, content_type=probe.cover_type, size=len(probe.cover))
+
+    async def _reject(self, job_id: str, reason: str) -> None:
+        job = await self.advance(job_id, "rejected", reason)
+        async for name in self._media.names(f"{job.audiobook_id}/{job.id}/"):
+            with contextlib.suppress(NotFoundError):
+                await self._media.delete(name)
+
+    def _reader(self, name: str, etag: str, size: int) -> BinaryIO:
+        """Return a file that fetches the audio in blocks, which this process shares and keeps for a while."""
+        if self._blocks is None:
+            self._blocks = BlockCache()
+        loop = asyncio.get_running_loop()
+
+        def fetch(offset: int, length: int) -> bytes:
+            return asyncio.run_coroutine_threadsafe(
+                self._media.read_range(name, offset, length, etag), loop
+            ).result()
+
+        return cast(BinaryIO, BlockReader(fetch, size, self._blocks, (name, etag)))
+
+    @contextlib.asynccontextmanager
+    async def _cutting(self, probe: "Probe") -> AsyncIterator[None]:
+        """Bound the decoders at work: two, and one where each holds the sample tables of a whole MP4."""
+        async with self._cutters:
+            if probe.container == "mp4":
+                async with self._one_mp4:
+                    yield
+            else:
+                yield
+
+    # Transcribe
+
+    async def _transcribe(self, step: Step) -> None:
+        if step.chunk is None:
+            return
+        job, chunk = await asyncio.gather(self._current(step), self._store.chunk(step.job_id, step.chunk))
+        if job is None or job.status != "transcribing" or chunk is None:
+            return
+        if chunk.status == "pending":
+            owner = secrets.token_hex(8)
+            wait = await self._claim(step, owner)
+            if wait is not None:
+                await self._queues.send("transcribe", step, wait)
+                return
+            async with self._claim_kept(step, owner):
+                await self._transcribe_chunk(job, step, owner)
+        await self._check(step)
+
+    async def _claim(self, step: Step, owner: str) -> float | None:
+        """Take the chunk for this worker; return the seconds to wait if another has it."""
+        assert step.chunk is not None
+        life = timedelta(seconds=self._settings.claim_seconds)
+
+        def take(chunk: Chunk) -> Chunk | None:
+            free = chunk.running_until is None or chunk.running_until <= now()
+            if chunk.status != "pending" or not free:
+                return None
+            return chunk.model_copy(update={"claimed_by": owner, "running_until": now() + life})
+
+        chunk = await self._store.update_chunk(step.job_id, step.chunk, take)
+        if chunk.claimed_by == owner:
+            return None
+        if chunk.status != "pending" or chunk.running_until is None:
+            return 1.0
+        return max(1.0, (chunk.running_until - now()).total_seconds() + 1)
+
+    @contextlib.asynccontextmanager
+    async def _claim_kept(self, step: Step, owner: str) -> AsyncIterator[None]:
+        """Renew the claim for as long as the work goes on."""
+        assert step.chunk is not None
+        index = step.chunk
+        life = self._settings.claim_seconds
+
+        async def renew() -> None:
+            while True:
+                await asyncio.sleep(life / 3)
+                with contextlib.suppress(UnavailableError):
+                    await self._store.update_chunk(
+                        step.job_id,
+                        index,
+                        lambda c: (
+                            c.model_copy(update={"running_until": now() + timedelta(seconds=life)})
+                            if c.claimed_by == owner
+                            else None
+                        ),
+                    )
+
+        renewal = asyncio.create_task(renew())
+        try:
+            yield
+        finally:
+            renewal.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await renewal
+
+    async def _transcribe_chunk(self, job: Job, step: Step, owner: str) -> None:
+        from core.transcription import timing
+
+        assert step.chunk is not None
+        chunk = await self._store.chunk(job.id, step.chunk)
+        assert chunk is not None
+        usage: dict[str, Any] = {}
+        with tempfile.TemporaryFile() as flac:
+            piece = await self._cut(job, chunk, flac)
+            segments: Sequence[Segment] = ()
+            language = flag = None
+            if not piece.silent:
+                flac.seek(0)
+                speech = await self._models.speech.transcribe(
+                    flac, f"chunk_{chunk.index:04d}.flac", piece.duration_seconds
+                )
+                flag = self._check_text(speech, piece, chunk)
+                segments = timing.time_segments(
+                    speech.text, speech.words, speech.segments, piece.spans, piece.duration_seconds
+                )
+                language = speech.language
+                usage = {
+                    "latency_seconds": round(speech.latency_seconds, 3),
+                    "input_tokens": speech.usage.input_tokens,
+                    "output_tokens": speech.usage.output_tokens,
+                    "cost_microdollars": speech.usage.cost_microdollars,
+                    "request_id": speech.request_id,
+                }
+        await self._store.write_result(
+            job.id,
+            chunk.index,
+            ChunkResult(
+                start_seconds=piece.start_seconds,
+                duration_seconds=piece.duration_seconds,
+                language=language,
+                segments=tuple(segments),
+            ),
+        )
+        await self._store.update_chunk(
+            job.id,
+            chunk.index,
+            lambda c: (
+                c.model_copy(
+                    update={
+                        "status": "done",
+                        "attempts": c.attempts + 1,
+                        "error": None,
+                        "flag": flag,
+                        "claimed_by": None,
+                        "running_until": None,
+                        **usage,
+                    }
+                )
+                if c.status == "pending"
+                else None
+            ),
+        )
+
+    def _check_text(self, speech: Speech, piece: "CutAudio", chunk: Chunk) -> str | None:
+        """Return what is odd about a text that is kept all the same: an odd one is asked for once more.
+
+        Raises SuspectTextError where it has to be tried again, for an empty text on sound every time.
+        """
+        from core.transcription import timing
+
+        flaw = timing.find_flaw(
+            speech.text,
+            piece.duration_seconds,
+            speech.usage.output_tokens,
+            self._models.speech.capabilities.max_output_tokens,
+        )
+        if flaw is not None and (chunk.attempts == 0 or not speech.text.strip()):
+            raise SuspectTextError(flaw)
+        return flaw or timing.find_sparseness(speech.text, piece.spans)
+
+    async def _cut(self, job: Job, chunk: Chunk, target: BinaryIO) -> "CutAudio":
+        from core.transcription import audio
+
+        assert job.audio_blob is not None and job.audio_etag is not None and job.probe is not None
+        probe = audio.Probe(**job.probe)
+        reader = self._reader(job.audio_blob, job.audio_etag, job.size)
+        async with self._cutting(probe):
+            return await asyncio.to_thread(audio.cut, reader, probe, audio.Cut(**chunk.cut), target)
+
+    async def _check(self, step: Step) -> None:
+        """Fan in: if every chunk is final, join them. Done after every chunk, whoever did it."""
+        if all(chunk.status != "pending" for chunk in await self._store.chunks(step.job_id)):
+            await self._queues.send("assemble", step.model_copy(update={"chunk": None, "attempt": 1}))
+
+    # Assemble
+
+    async def _assemble(self, step: Step) -> None:
+        from core.transcription import formats
+
+        job = await self._current(step)
+        if job is None or job.status not in ("transcribing", "assembling"):
+            return
+        chunks = await self._store.chunks(job.id)
+        if any(chunk.status == "pending" for chunk in chunks):
+            return
+        failed = [chunk for chunk in chunks if chunk.status == "failed"]
+        counts = {"done": len(chunks) - len(failed), "failed": len(failed)}
+        await self.advance(job.id, "assembling", job.shortfall, **counts)
+        transcript = await self._join(job, chunks)
+        prefix = f"{job.audiobook_id}/{job.id}/transcript"
+        makers = {"txt": formats.to_txt, "srt": formats.to_srt, "vtt": formats.to_vtt}
+        forms = {form: (await asyncio.to_thread(make, transcript)).encode() for form, make in makers.items()}
+        forms["json"] = (await asyncio.to_thread(transcript.model_dump_json)).encode()
+        for form, content in forms.items():
+            await self._media.write(f"{prefix}.{form}", content, _FORMS[form])
+
+        def attach(book: Book) -> Book | None:
+            if book.job_id != job.id:
+                return None
+            found = {"transcript_prefix": prefix, "coverage": round(transcript.coverage, 4)}
+            return book.model_copy(update={**found, "language": book.language or transcript.language})
+
+        await self._catalog.update(job.audiobook_id, attach)
+        if failed:
+            causes = "; ".join(dict.fromkeys(chunk.error or "unknown cause" for chunk in failed))
+            await self.advance(
+                job.id,
+                "transcription_failed",
+                f"{len(failed)} of {len(chunks)} parts could not be transcribed: {causes}",
+            )
+            return
+        await self.drive(await self.advance(job.id, "enriching", job.shortfall))
+
+    async def _join(self, job: Job, chunks: list[Chunk]) -> Transcript:
+        from core.transcription import timing
+
+        gate = asyncio.Semaphore(8)
+
+        async def part(chunk: Chunk) -> timing.ChunkText:
+            start, end = chunk.cut["start_seconds"], chunk.cut["end_seconds"]
+            if chunk.status == "failed":
+                return timing.ChunkText(start, end - start, None, None, chunk.error or "unknown cause")
+            async with gate:
+                result = await self._store.result(job.id, chunk.index)
+            return timing.ChunkText(
+                result.start_seconds, result.duration_seconds, result.segments, result.language
+            )
+
+        parts = await asyncio.gather(*(part(chunk) for chunk in chunks))
+        return await asyncio.to_thread(timing.join, parts, job.duration_seconds or 0.0)
+
+    # Enrich and index
+
+    async def _enrich(self, step: Step) -> None:
+        job = await self._current(step)
+        if job is None or job.status not in ("enriching", "ready"):
+            return
+        if job.status == "enriching":
+            book = await self._catalog.book(job.audiobook_id)
+            if book.job_id == job.id and book.transcript_prefix is not None:
+                content = await self._media.read(f"{book.transcript_prefix}.json")
+                transcript = await asyncio.to_thread(Transcript.model_validate_json, content)
+                chapters = await self._catalog.stored_chapters(book.id)
+                findings = await enrich(self._models.text, book.title, chapters, transcript)
+                await self._catalog.set_chapters(book.id, findings.chapters)
+
+                def finish(book: Book) -> Book | None:
+                    if book.job_id != job.id:
+                        return None
+                    found: dict[str, Any] = {"summary": findings.summary, "tags": findings.tags}
+                    if self._settings.auto_publish and book.visibility == "draft":
+                        found |= {
+                            "visibility": "published",
+                            "price": book.price or Money(amount=0, currency="USD"),
+                        }
+                    return book.model_copy(update=found)
+
+                await self._catalog.update(book.id, finish)
+            await self.advance(job.id, "ready", job.shortfall)
+        await self._queues.send("index", step.model_copy(update={"attempt": 1}))
+
+    async def _index(self, step: Step) -> None:
+        revision = await self._catalog.rebuild_index()
+        _log.info("the catalog is at revision %s", revision)

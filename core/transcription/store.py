@@ -1,0 +1,125 @@
+"""Where the pipeline's state is kept: `jobs`, one partition a job, and the results of chunks in `work`."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import datetime
+
+from core.errors import ConflictError, NotFoundError
+from core.ids import fingerprint, now
+from core.storage.blobs import Container
+from core.storage.tables import MAX_OPERATIONS, Insert, Table
+from core.transcription.models import Chunk, ChunkResult, Job, Pointer, Source
+
+_LIST = "list"
+
+
+def _chunk_key(index: int) -> str:
+    return f"chunk_{index:04d}"
+
+
+class JobStore:
+    def __init__(self, jobs: Table, work: Container) -> None:
+        self._jobs = jobs
+        self._work = work
+
+    async def claim_source(self, container: str, name: str, source: Source) -> Source:
+        """Return what is known of a path; `source` where it is new."""
+        partition = f"source_{fingerprint(container, name)}"
+        found = await self._jobs.find(Source, partition, "source")
+        if found is not None:
+            return found.value
+        try:
+            await self._jobs.insert(source, partition, "source")
+        except ConflictError:
+            return (await self._jobs.get(Source, partition, "source")).value
+        return source
+
+    async def set_source(self, container: str, name: str, source: Source) -> None:
+        await self._jobs.put(source, f"source_{fingerprint(container, name)}", "source")
+
+    async def create(self, job: Job) -> Job:
+        """Add a job to its month's list and to the table; return it, or the one that is there already."""
+        await self._jobs.put_in_month(Pointer(job_id=job.id), _LIST, job.created_at, job.id)
+        try:
+            await self._jobs.insert(job, job.id, "job")
+        except ConflictError:
+            return await self.job(job.id)
+        return job
+
+    async def find(self, job_id: str) -> Job | None:
+        found = await self._jobs.find(Job, job_id, "job")
+        return None if found is None else found.value
+
+    async def job(self, job_id: str) -> Job:
+        """Raises NotFoundError."""
+        found = await self.find(job_id)
+        if found is None:
+            raise NotFoundError("There is no such job.")
+        return found
+
+    async def update(self, job_id: str, change: Callable[[Job], Job | None]) -> Job:
+        """Apply a pure change. Raises NotFoundError."""
+
+        def stamp(job: Job) -> Job | None:
+            changed = change(job)
+            if changed is None or changed == job:
+                return None
+            return changed.model_copy(update={"updated_at": now()})
+
+        return await self._jobs.update(Job, job_id, "job", stamp)
+
+    async def newest(
+        self, limit: int, after: tuple[str, str] | None
+    ) -> tuple[list[Job], tuple[str, str] | None]:
+        """Return jobs, newest first, and where the next page begins."""
+        pointers, following = await self._jobs.newest(Pointer, _LIST, limit, after)
+        found = await asyncio.gather(*(self.find(pointer.job_id) for pointer in pointers))
+        return [job for job in found if job is not None], following
+
+    async def add_chunks(self, job_id: str, chunks: Sequence[Chunk]) -> None:
+        """Insert the rows of a plan; the rows of an earlier try stay as they are."""
+        for start in range(0, len(chunks), MAX_OPERATIONS):
+            batch = [Insert(_chunk_key(c.index), c) for c in chunks[start : start + MAX_OPERATIONS]]
+            try:
+                await self._jobs.transact(job_id, batch)
+            except ConflictError:
+                continue
+
+    async def chunk(self, job_id: str, index: int) -> Chunk | None:
+        found = await self._jobs.find(Chunk, job_id, _chunk_key(index))
+        return None if found is None else found.value
+
+    async def chunks(self, job_id: str) -> list[Chunk]:
+        """Return all chunks of a job in order."""
+        return [stored.value async for stored in self._jobs.each(Chunk, job_id, "chunk_")]
+
+    async def update_chunk(self, job_id: str, index: int, change: Callable[[Chunk], Chunk | None]) -> Chunk:
+        """Apply a pure change. Raises NotFoundError."""
+
+        def stamp(chunk: Chunk) -> Chunk | None:
+            changed = change(chunk)
+            return None if changed is None else changed.model_copy(update={"updated_at": now()})
+
+        return await self._jobs.update(Chunk, job_id, _chunk_key(index), stamp)
+
+    async def write_result(self, job_id: str, index: int, result: ChunkResult) -> None:
+        await self._work.write(
+            f"{job_id}/{_chunk_key(index)}.json", result.model_dump_json().encode(), "application/json"
+        )
+
+    async def result(self, job_id: str, index: int) -> ChunkResult:
+        """Raises NotFoundError."""
+        return ChunkResult.model_validate_json(await self._work.read(f"{job_id}/{_chunk_key(index)}.json"))
+
+    async def stalled(self, before: datetime) -> AsyncIterator[Job]:
+        """Yield the unfinished jobs of this month and the one before that have had no news since `before`."""
+        after: tuple[str, str] | None = None
+        while True:
+            jobs, after = await self.newest(100, after)
+            for job in jobs:
+                if not job.is_final and job.updated_at < before:
+                    news = [chunk.updated_at for chunk in await self.chunks(job.id)]
+                    if max(news, default=job.updated_at) < before:
+                        yield job
+            if after is None or (jobs and (before - jobs[-1].created_at).days > 31):
+                return

@@ -1,0 +1,314 @@
+"""Says when each sentence was spoken: by the model's own times, or laid over where the sound is."""
+
+import difflib
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+
+from core.ai.speech import TimedText
+from core.transcription.sentences import (
+    MAX_LINE_WORDS,
+    MIN_LINE_WORDS,
+    count_words,
+    ends_sentence,
+    part_characters,
+    plain_word,
+    split_sentences,
+)
+from core.transcription.transcript import Gap, Segment, Timing, Transcript, Word
+
+Spans = Sequence[tuple[float, float]]
+# A segment without number: start, end, text, timing, words.
+_Line = tuple[float, float, str, Timing, tuple[Word, ...]]
+# A word of the text with its start and end.
+_Timed = tuple[str, float, float]
+
+MAX_WORDS_PER_MINUTE = 260
+MIN_WORDS_PER_MINUTE = 60
+
+# Models stop silently at their limit; from this share of it on, the end of the text is in doubt.
+_NEAR_LIMIT = 0.97
+# A rate says nothing over less time than this.
+_RATE_SECONDS = 20.0
+_PAUSE_SECONDS = 0.3
+_LONG_PAUSE_SECONDS = 0.6
+
+
+@dataclass(frozen=True)
+class ChunkText:
+    """What is known of one chunk: its segments, timed from its own start, or the reason why it has none."""
+
+    start_seconds: float
+    duration_seconds: float
+    segments: Sequence[Segment] | None
+    language: str | None = None
+    reason: str = "This part could not be transcribed."
+
+
+def find_flaw(
+    text: str, duration_seconds: float, output_tokens: int = 0, max_output_tokens: int | None = None
+) -> str | None:
+    """Say why a model's text can hardly be all that was spoken in audio with sound; None if it may be."""
+    if not text.strip():
+        return "No text came back for audio that is not silent."
+    if output_tokens and max_output_tokens and output_tokens >= max_output_tokens * _NEAR_LIMIT:
+        return "The text reached the model's limit, so its end is probably missing."
+    if repeated := find_loop(text):
+        return f"The text repeats itself: “{repeated[:80]}”."
+    rate = count_words(text) * 60 / max(duration_seconds, 0.001)
+    if duration_seconds >= _RATE_SECONDS and rate > MAX_WORDS_PER_MINUTE:
+        return f"{rate:.0f} words a minute are more than anyone speaks."
+    return None
+
+
+def find_sparseness(text: str, spans: Spans) -> str | None:
+    """Say so if there are few words for that much sound: a long piece of music, or a part that was missed."""
+    heard = sum(end - start for start, end in spans)
+    rate = count_words(text) * 60 / max(heard, 0.001)
+    if heard >= _RATE_SECONDS and rate < MIN_WORDS_PER_MINUTE:
+        return f"{rate:.0f} words a minute are few for this much sound."
+    return None
+
+
+def find_loop(text: str) -> str | None:
+    """Return the phrase that a model got stuck in: said over and over, as no reader would."""
+    tokens = part_characters(text).split()
+    words = [plain_word(token) for token in tokens]
+    for length in range(1, min(60, len(words) // 3) + 1):
+        same = 0
+        for at in range(length, len(words)):
+            same = same + 1 if words[at] == words[at - length] else 0
+            times = same // length + 1
+            if (times >= 4 and times * length >= 16) or (times >= 3 and times * length >= 45):
+                return " ".join(tokens[at - length + 1 : at + 1])
+    return None
+
+
+def spread(text: str, spans: Spans, duration: float) -> list[Segment]:
+    """Lay sentences over the stretches that have sound, each as long as its share of the text.
+
+    Where a sentence would end near a pause, it ends at the pause. Times are from the chunk's start.
+    """
+    sentences = split_sentences(text)
+    if not sentences or duration <= 0:
+        return []
+    clock = _SoundClock(spans, duration)
+    weights = [0, *accumulate(len(sentence) + 1 for sentence in sentences)]
+    bounds = [clock.total * weight / weights[-1] for weight in weights]
+    for index in range(1, len(sentences)):
+        reach = min(2.0, 0.4 * (bounds[index + 1] - bounds[index]), 0.4 * (bounds[index] - bounds[index - 1]))
+        bounds[index] = clock.nearest_pause(bounds[index], reach)
+    return _number(
+        (clock.after(start), clock.before(end), sentence, "estimated", ())
+        for sentence, (start, end) in zip(sentences, pairwise(bounds), strict=True)
+    )
+
+
+class _SoundClock:
+    """Counts only the seconds with sound: turns such a count into a time."""
+
+    def __init__(self, spans: Spans, duration: float) -> None:
+        inside = [(max(0.0, start), min(duration, end)) for start, end in spans]
+        self._spans = [(start, end) for start, end in inside if end > start] or [(0.0, duration)]
+        self._begins = [0.0, *accumulate(end - start for start, end in self._spans)]
+        self.total = self._begins.pop()
+        self._pauses = [
+            begin
+            for begin, ((_, end), (start, _)) in zip(self._begins[1:], pairwise(self._spans), strict=True)
+            if start - end >= _PAUSE_SECONDS
+        ]
+
+    def nearest_pause(self, count: float, reach: float) -> float:
+        near = min(self._pauses, key=lambda pause: abs(pause - count), default=count)
+        return near if abs(near - count) <= reach else count
+
+    def after(self, count: float) -> float:
+        """Return when the sound goes on after `count` seconds of it."""
+        index = max(0, bisect_right(self._begins, count + 1e-9) - 1)
+        return min(self._spans[index][0] + count - self._begins[index], self._spans[index][1])
+
+    def before(self, count: float) -> float:
+        """Return when the first `count` seconds of sound are over."""
+        index = max(0, bisect_right(self._begins, count - 1e-9) - 1)
+        return min(self._spans[index][0] + count - self._begins[index], self._spans[index][1])
+
+
+def time_segments(
+    text: str,
+    words: Sequence[TimedText],
+    segments: Sequence[TimedText],
+    spans: Spans,
+    duration: float,
+) -> list[Segment]:
+    """Time a chunk by the best that there is: the model's words, its segments, or where the sound is."""
+    if words:
+        return from_words(text, words, duration)
+    if segments:
+        return from_segments(segments, duration)
+    return spread(text, spans, duration)
+
+
+def from_words(text: str, words: Sequence[TimedText], duration: float) -> list[Segment]:
+    """Build sentences from words with times; `text` has the punctuation that the words may lack."""
+    spoken = [word for word in words if word.text.strip()]
+    timed = _pair(text.split(), spoken) or [(word.text.strip(), word.start, word.end) for word in spoken]
+    lines: list[list[_Timed]] = []
+    rest = timed
+    for sentence in split_sentences(" ".join(token for token, _, _ in timed)):
+        size = len(sentence.split())
+        lines.append(rest[:size])
+        rest = rest[size:]
+    if not any(ends_sentence(token) for token, _, _ in timed):
+        lines = _split_at_pauses(timed)
+    return _number(
+        (
+            _inside(line[0][1], duration),
+            _inside(line[-1][2], duration),
+            " ".join(token for token, _, _ in line),
+            "model",
+            tuple(
+                Word(start_seconds=_inside(s, duration), end_seconds=_inside(e, duration), text=t)
+                for t, s, e in line
+            ),
+        )
+        for line in lines
+        if line
+    )
+
+
+def from_segments(segments: Sequence[TimedText], duration: float) -> list[Segment]:
+    """Take a model's segments as they are."""
+    return _number(
+        (_inside(part.start, duration), _inside(part.end, duration), part.text.strip(), "model", ())
+        for part in sorted(segments, key=lambda part: part.start)
+        if part.text.strip()
+    )
+
+
+def _pair(tokens: list[str], words: Sequence[TimedText]) -> list[_Timed]:
+    """Give each token of the text the time of its word; those without one share the time around them."""
+    if len(tokens) == len(words):
+        return [(token, word.start, word.end) for token, word in zip(tokens, words, strict=True)]
+    left, right = [plain_word(token) for token in tokens], [plain_word(word.text) for word in words]
+    paired: list[_Timed] = []
+    for _, i, j, k, m in difflib.SequenceMatcher(None, left, right, autojunk=False).get_opcodes():
+        if j - i == m - k:
+            paired += [(tokens[i + n], words[k + n].start, words[k + n].end) for n in range(j - i)]
+        elif j > i:
+            previous = words[k - 1].end if k else 0.0
+            start, end = (
+                (words[k].start, words[m - 1].end)
+                if m > k
+                else (previous, words[k].start if k < len(words) else previous)
+            )
+            step = (end - start) / (j - i)
+            paired += [(tokens[i + n], start + n * step, start + (n + 1) * step) for n in range(j - i)]
+    return paired
+
+
+def _split_at_pauses(timed: list[_Timed]) -> list[list[_Timed]]:
+    """Break words without punctuation into lines of 8 to 16, at the longest pause that allows it."""
+    lines = []
+    while len(timed) > 1:
+        long = (
+            n for n in range(2, min(len(timed), MAX_LINE_WORDS)) if _pause(timed, n) >= _LONG_PAUSE_SECONDS
+        )
+        at = next(long, None)
+        if at is None:
+            if len(timed) <= MAX_LINE_WORDS:
+                break
+            choices = range(MIN_LINE_WORDS, min(MAX_LINE_WORDS, len(timed) - 2) + 1)
+            at = max(choices, key=lambda n: _pause(timed, n))
+        lines.append(timed[:at])
+        timed = timed[at:]
+    return [*lines, timed] if timed else lines
+
+
+def _pause(timed: list[_Timed], at: int) -> float:
+    return timed[at][1] - timed[at - 1][2]
+
+
+def _inside(seconds: float, duration: float) -> float:
+    return min(max(0.0, seconds), duration)
+
+
+def _number(parts: Iterable[_Line]) -> list[Segment]:
+    """Make segments, each starting no earlier than the one before it ends; words likewise."""
+    segments: list[Segment] = []
+    latest = 0.0
+    for start, end, text, timing, words in parts:
+        begin = max(latest, round(start, 3))
+        inner, latest = _order(words, begin)
+        latest = max(latest, begin, round(end, 3))
+        segments.append(
+            Segment(
+                index=len(segments),
+                start_seconds=begin,
+                end_seconds=latest,
+                text=text,
+                timing=timing,
+                words=inner,
+            )
+        )
+    return segments
+
+
+def _order(words: Iterable[Word], latest: float) -> tuple[tuple[Word, ...], float]:
+    ordered = []
+    for word in words:
+        start = max(latest, word.start_seconds)
+        latest = max(start, word.end_seconds)
+        ordered.append(Word(start_seconds=start, end_seconds=latest, text=word.text))
+    return tuple(ordered), latest
+
+
+def join(chunks: Iterable[ChunkText], duration_seconds: float) -> Transcript:
+    """Join chunks by the times at which they were really cut; what is missing becomes a gap."""
+    ordered = sorted(chunks, key=lambda chunk: chunk.start_seconds)
+    segments = _number(line for chunk in ordered for line in _shift(chunk))
+    gaps = tuple(
+        Gap(
+            start_seconds=chunk.start_seconds,
+            end_seconds=chunk.start_seconds + chunk.duration_seconds,
+            reason=chunk.reason,
+        )
+        for chunk in ordered
+        if chunk.segments is None
+    )
+    missing = sum(gap.end_seconds - gap.start_seconds for gap in gaps)
+    kinds = {segment.timing for segment in segments}
+    languages = Counter(chunk.language for chunk in ordered if chunk.language)
+    return Transcript(
+        language=languages.most_common(1)[0][0] if languages else None,
+        duration_seconds=duration_seconds,
+        timing="mixed" if len(kinds) > 1 else next(iter(kinds), "estimated"),
+        coverage=round(max(0.0, 1 - missing / duration_seconds), 4) if duration_seconds else 0.0,
+        gaps=gaps,
+        segments=tuple(segments),
+    )
+
+
+def _shift(chunk: ChunkText) -> Iterator[_Line]:
+    """Yield a chunk's segments in the recording's time, none later than the chunk's end."""
+
+    def shifted(seconds: float) -> float:
+        return chunk.start_seconds + min(seconds, chunk.duration_seconds)
+
+    for segment in chunk.segments or ():
+        words = tuple(
+            Word(
+                start_seconds=shifted(word.start_seconds),
+                end_seconds=shifted(word.end_seconds),
+                text=word.text,
+            )
+            for word in segment.words
+        )
+        yield (
+            shifted(segment.start_seconds),
+            shifted(segment.end_seconds),
+            segment.text,
+            segment.timing,
+            words,
+        )

@@ -1,0 +1,60 @@
+"""What was said in a recording, and when: the transcript as it is stored and shown."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict
+
+Timing = Literal["model", "estimated"]
+Seconds = Annotated[float, AfterValidator(lambda seconds: round(seconds, 3))]
+
+
+class Word(BaseModel):
+    """A spoken word, in seconds from the start of the recording."""
+
+    model_config = ConfigDict(frozen=True)
+
+    start_seconds: Seconds
+    end_seconds: Seconds
+    text: str
+
+
+class Segment(BaseModel):
+    """A sentence or a line of one; `words` is empty where the model does not tell when each was said.
+
+    `timing` is "model" where the model heard the times, "estimated" where they were laid over the sound.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    index: int
+    start_seconds: Seconds
+    end_seconds: Seconds
+    text: str
+    timing: Timing
+    words: tuple[Word, ...] = ()
+
+
+class Gap(BaseModel):
+    """A stretch that has no transcript though something may be said in it, and why."""
+
+    model_config = ConfigDict(frozen=True)
+
+    start_seconds: Seconds
+    end_seconds: Seconds
+    reason: str
+
+
+class Transcript(BaseModel):
+    """A whole recording. Segments follow each other in time and never overlap, nor do their words.
+
+    `coverage` is the share of the recording outside `gaps`, from 0 to 1.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    language: str | None
+    duration_seconds: Seconds
+    timing: Literal["model", "estimated", "mixed"]
+    coverage: float
+    gaps: tuple[Gap, ...]
+    segments: tuple[Segment, ...]

@@ -1,0 +1,436 @@
+"""What every HTTP function has in common, in one decorator.
+
+`@endpoint` finds the caller, checks the role, reads and validates body and query, opens the cursor, runs
+the handler, answers 304 where the ETag fits, turns errors into problem+json, adds request id and security
+headers, and enters the route into the OpenAPI description.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from http.cookies import CookieError, SimpleCookie
+from typing import Any, Generic, Literal, TypeVar
+
+import azure.functions as func
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from core.caller import Caller, Role
+from core.errors import (
+    AloudError,
+    ForbiddenError,
+    InvalidError,
+    MalformedRequestError,
+    NotFoundError,
+    ThrottledError,
+    TooLargeError,
+    UnauthenticatedError,
+    UnavailableError,
+    UnsupportedMediaError,
+)
+from core.ids import new_id
+from core.settings import Settings
+from core.storage.account import count_calls
+from core.wiring import Services, build
+from functions.signing import Signer
+
+_log = logging.getLogger("aloud.http")
+
+API = "/api/v1"
+MAX_BODY_BYTES = 1024 * 1024
+_REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
+_SAFE_METHODS = {"GET", "HEAD"}
+
+Access = Literal["anyone", "listener", "publisher", "admin"]
+_ALLOWED: dict[Access, frozenset[Role]] = {
+    "listener": frozenset({"listener", "publisher", "admin"}),
+    "publisher": frozenset({"publisher", "admin"}),
+    "admin": frozenset({"admin"}),
+}
+
+B = TypeVar("B")
+Q = TypeVar("Q")
+
+
+class Payload(BaseModel):
+    """Base of every request body and query: what is not named is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Listing(Payload):
+    """Query of every list."""
+
+    limit: int = Field(20, ge=1, le=100, description="How many items a page holds.")
+    cursor: str | None = Field(None, description="`next_cursor` of the page before.")
+
+
+class NoQuery(Payload):
+    """Query of a route that takes none."""
+
+
+@dataclass(frozen=True)
+class Call(Generic[B, Q]):
+    """One request, validated. `after` is what an earlier page's cursor holds (None: the first page)."""
+
+    request: func.HttpRequest
+    services: Services
+    caller: Caller | None
+    params: Mapping[str, str]
+    body: B
+    query: Q
+    after: Any
+    request_id: str
+
+    @property
+    def user(self) -> Caller:
+        """The caller, on routes that need one."""
+        if self.caller is None:
+            raise UnauthenticatedError("Sign in first.")
+        return self.caller
+
+    def next_cursor(self, after: object | None) -> str | None:
+        """Sign the place where the next page of this list begins."""
+        return None if after is None else signer().sign(_cursor_purpose(self.request), after)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer that is more than a model with the usual status."""
+
+    body: BaseModel | bytes | str | None = None
+    status: int | None = None
+    content_type: str = "application/json"
+    etag: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """What the OpenAPI description needs to know of a route."""
+
+    name: str
+    method: str
+    path: str
+    access: Access
+    summary: str
+    description: str
+    body: Any
+    query: type[BaseModel]
+    reply: Any
+    status: int
+    content_types: tuple[str, ...]
+    tag: str
+
+
+ENDPOINTS: list[Endpoint] = []
+
+Handler = Callable[[Call[Any, Any]], Awaitable[Reply | BaseModel | None]]
+
+
+@cache
+def services() -> Services:
+    """Return the app's services, built when the first request or message needs them."""
+    return build(Settings.read())
+
+
+@cache
+def signer() -> Signer:
+    """Return the signer of cursors and form tokens."""
+    return Signer(services().settings.jwt_signing_key.get_secret_value())
+
+
+def endpoint(
+    blueprint: func.Blueprint,
+    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"],
+    path: str,
+    *,
+    access: Access = "anyone",
+    body: Any = None,
+    query: type[BaseModel] = NoQuery,
+    reply: Any = None,
+    status: int = 200,
+    content_types: tuple[str, ...] = ("application/json",),
+    listed: bool = True,
+) -> Callable[[Handler], Callable[[func.HttpRequest], Awaitable[func.HttpResponse]]]:
+    """Register an async handler as the HTTP function of its name.
+
+    `body` and `query` are pydantic models (body None: the route takes none), `reply` the model of the
+    answer (None: no JSON), `status` the success code. The docstring's first line is the summary in the
+    OpenAPI description, the rest its text; `listed=False` keeps a route out of it.
+    """
+
+    def register(handler: Handler) -> Callable[[func.HttpRequest], Awaitable[func.HttpResponse]]:
+        summary, _, description = (handler.__doc__ or handler.__name__).strip().partition("\n")
+        if listed:
+            ENDPOINTS.append(
+                Endpoint(
+                    name=handler.__name__,
+                    method=method,
+                    path=path,
+                    access=access,
+                    summary=summary.strip(),
+                    description=" ".join(description.split()),
+                    body=body,
+                    query=query,
+                    reply=reply,
+                    status=status,
+                    content_types=content_types,
+                    tag=handler.__module__.rpartition(".")[2],
+                )
+            )
+        adapter = None if body is None else TypeAdapter(body)
+
+        async def run(req: func.HttpRequest) -> func.HttpResponse:
+            started = time.perf_counter()
+            calls = count_calls()
+            request_id = request_id_of(req)
+            try:
+                caller = await find_caller(req)
+                check_access(caller, access)
+                parsed_query = read_query(req, query)
+                call: Call[Any, Any] = Call(
+                    request=req,
+                    services=services(),
+                    caller=caller,
+                    params=dict(req.route_params),
+                    body=None if adapter is None else read_json(req, adapter),
+                    query=parsed_query,
+                    after=_read_cursor(req, getattr(parsed_query, "cursor", None)),
+                    request_id=request_id,
+                )
+                answer = await handler(call)
+                if not isinstance(answer, Reply):
+                    answer = Reply(answer)
+                response = _respond(req, answer, status)
+            except Exception as error:
+                response = problem(error, req, request_id)
+            seconds = time.perf_counter() - started
+            return finish(response, req, request_id, seconds, calls[0])
+
+        run.__name__ = handler.__name__
+        run.__doc__ = handler.__doc__
+        run.__module__ = handler.__module__
+        blueprint.route(route=path.lstrip("/"), methods=[method], auth_level=func.AuthLevel.ANONYMOUS)(run)
+        return run
+
+    return register
+
+
+# Who calls
+
+
+def cookie_name() -> str:
+    """Return the name of the site's session cookie; loopback over plain http cannot hold a `__Host-` one."""
+    return "__Host-aloud" if services().settings.public_base_url.startswith("https:") else "aloud"
+
+
+def site_cookie(req: func.HttpRequest) -> str | None:
+    """Return the value of the site's session cookie, if the browser sent one."""
+    jar = SimpleCookie()
+    try:
+        jar.load(req.headers.get("cookie", ""))
+    except CookieError:
+        return None
+    morsel = jar.get(cookie_name())
+    return morsel.value if morsel and morsel.value else None
+
+
+async def find_caller(req: func.HttpRequest) -> Caller | None:
+    """Return who sends the request, by bearer token or by the site's cookie; None without credentials.
+
+    A cookie speaks for unsafe methods only together with the form token, in the header `X-CSRF-Token`.
+    Raises UnauthenticatedError for bad credentials, ForbiddenError for a missing form token.
+    """
+    authorization = req.headers.get("authorization")
+    if authorization is not None:
+        scheme, _, token = authorization.partition(" ")
+        if scheme.lower() != "bearer":
+            raise UnauthenticatedError("Use the scheme Bearer.")
+        return services().accounts.caller_of_token(token.strip())
+    cookie = site_cookie(req)
+    if cookie is None:
+        return None
+    caller = await services().accounts.caller_of_cookie(cookie)
+    if req.method not in _SAFE_METHODS:
+        check_form_token(caller.session_id, req.headers.get("x-csrf-token", ""))
+    return caller
+
+
+def form_token(session: str) -> str:
+    """Return the token that forms of this session (or, before login, of this form cookie) carry."""
+    return signer().sign("form", session)
+
+
+def check_form_token(session: str, token: str) -> None:
+    """Raises ForbiddenError unless the token is of this session and less than a day old."""
+    try:
+        fits = signer().read("form", token, 86400) == session
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ForbiddenError("This form is too old or not ours. Load the page again and repeat.")
+
+
+def check_access(caller: Caller | None, access: Access) -> None:
+    """Raises UnauthenticatedError or ForbiddenError."""
+    if access == "anyone":
+        return
+    if caller is None:
+        raise UnauthenticatedError("Sign in first.")
+    if not caller.roles & _ALLOWED[access]:
+        raise ForbiddenError(f"This needs the role {access}.")
+
+
+# What was sent
+
+
+def request_id_of(req: func.HttpRequest) -> str:
+    """Return the caller's request id where it is sane, else a new one."""
+    given = req.headers.get("x-request-id", "")
+    return given if _REQUEST_ID.match(given) else new_id()
+
+
+def _fields(error: ValidationError) -> tuple[tuple[str, str], ...]:
+    return tuple(
+        (".".join(str(part) for part in item["loc"]) or "body", item["msg"].removeprefix("Value error, "))
+        for item in error.errors()
+    )
+
+
+def read_query(req: func.HttpRequest, shape: type[BaseModel]) -> BaseModel:
+    """Raises InvalidError naming each parameter that is wrong."""
+    try:
+        return shape.model_validate(dict(req.params))
+    except ValidationError as error:
+        raise InvalidError("Check the query.", _fields(error)) from None
+
+
+def read_json(req: func.HttpRequest, adapter: TypeAdapter[Any]) -> Any:
+    """Raises TooLargeError, UnsupportedMediaError, MalformedRequestError or InvalidError."""
+    content = req.get_body()
+    if len(content) > MAX_BODY_BYTES:
+        raise TooLargeError(f"A body may have {MAX_BODY_BYTES} bytes.")
+    media_type = req.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json" and not media_type.endswith("+json"):
+        raise UnsupportedMediaError("Send application/json.")
+    try:
+        value = json.loads(content)
+    except ValueError:
+        raise MalformedRequestError("The body is not JSON.") from None
+    try:
+        return adapter.validate_python(value, strict=False)
+    except ValidationError as error:
+        raise InvalidError("Check the fields of the body.", _fields(error)) from None
+
+
+def _cursor_purpose(req: func.HttpRequest) -> str:
+    return f"cursor:{req.url.partition('?')[0].rstrip('/').rpartition('/api/')[2]}"
+
+
+def _read_cursor(req: func.HttpRequest, cursor: str | None) -> Any:
+    if cursor is None:
+        return None
+    try:
+        return signer().read(_cursor_purpose(req), cursor)
+    except ValueError:
+        raise InvalidError("Check the query.", (("cursor", "is not one that this list gave"),)) from None
+
+
+# What is answered
+
+
+def _respond(req: func.HttpRequest, reply: Reply, status: int) -> func.HttpResponse:
+    headers = dict(reply.headers)
+    if reply.etag is not None:
+        headers["ETag"] = f'"{reply.etag}"'
+        seen = {
+            tag.strip().removeprefix("W/").strip('"')
+            for tag in req.headers.get("if-none-match", "").split(",")
+        }
+        if req.method in _SAFE_METHODS and reply.etag in seen:
+            return func.HttpResponse(status_code=304, headers=headers)
+    content: str | bytes | None
+    content = reply.body.model_dump_json() if isinstance(reply.body, BaseModel) else reply.body
+    return func.HttpResponse(
+        content,
+        status_code=reply.status or (204 if content is None and status == 200 else status),
+        headers=headers,
+        mimetype=None if content is None else reply.content_type,
+        charset="utf-8",
+    )
+
+
+def describe_error(error: Exception, request_id: str) -> AloudError:
+    """Return a known error as it is, and a blank one, after logging, in place of an unknown one."""
+    if isinstance(error, AloudError):
+        if error.status >= 500:
+            _log.error("%s: %s [%s]", type(error).__name__, error.detail, request_id)
+        return error
+    _log.exception("unexpected %s [%s]", type(error).__name__, request_id)
+    return AloudError()
+
+
+def problem(error: Exception, req: func.HttpRequest, request_id: str) -> func.HttpResponse:
+    """Turn an error into application/problem+json (RFC 9457); a 5xx never shows an exception's text."""
+    known = describe_error(error, request_id)
+    content: dict[str, Any] = {
+        "type": f"/problems/{known.slug}",
+        "title": known.title,
+        "status": known.status,
+        "detail": known.detail if known.status < 500 else "Please try again later.",
+        "instance": req.url.partition("?")[0],
+        "request_id": request_id,
+    }
+    headers: dict[str, str] = {}
+    if isinstance(known, InvalidError):
+        content["errors"] = [{"field": name, "message": message} for name, message in known.fields]
+    if isinstance(known, UnauthenticatedError):
+        headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(known, (ThrottledError, UnavailableError)):
+        headers["Retry-After"] = str(round(known.retry_after or 5))
+    return func.HttpResponse(
+        json.dumps(content), status_code=known.status, headers=headers, mimetype="application/problem+json"
+    )
+
+
+def finish(
+    response: func.HttpResponse, req: func.HttpRequest, request_id: str, seconds: float, storage_calls: int
+) -> func.HttpResponse:
+    """Add the headers that every response has, and log the request in one line."""
+    settings = services().settings
+    headers = response.headers
+    headers["X-Request-Id"] = request_id
+    headers["X-Content-Type-Options"] = "nosniff"
+    headers["Referrer-Policy"] = "strict-origin-when-cross-origin"
+    headers["Cross-Origin-Opener-Policy"] = "same-origin"
+    if settings.public_base_url.startswith("https:"):
+        headers["Strict-Transport-Security"] = "max-age=31536000; includeSubDomains"
+    if "Cache-Control" not in headers:
+        headers["Cache-Control"] = "no-store"
+    if "Content-Security-Policy" not in headers:
+        headers["Content-Security-Policy"] = "default-src 'none'; frame-ancestors 'none'"
+    if settings.server_timing:
+        headers["Server-Timing"] = f'total;dur={seconds * 1000:.1f}, storage;desc="{storage_calls} calls"'
+    _log.info(
+        "%s %s %s %.0f ms, %s storage calls [%s]",
+        req.method,
+        req.url.partition("?")[0],
+        response.status_code,
+        seconds * 1000,
+        storage_calls,
+        request_id,
+    )
+    return response
+
+
+def check_id(text: str) -> str:
+    """Return a path's id if it can be one. Raises NotFoundError, as for one that does not exist."""
+    if not re.fullmatch(r"[0-9a-z]{1,64}", text):
+        raise NotFoundError("There is nothing with this id.")
+    return text

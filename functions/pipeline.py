@@ -1,0 +1,120 @@
+"""What starts by itself: drops in storage, messages on queues, poison messages, the clock."""
+
+import json
+import logging
+import os
+from collections.abc import Awaitable, Callable
+from typing import Any, cast, get_args
+
+import azure.functions as func
+from azurefunctions.extensions.base import Datum, InConverter, SdkType
+from pydantic import ValidationError
+
+from core.operations.models import Notice
+from core.transcription.models import QueueName, Step
+from functions.http import services
+
+_log = logging.getLogger("aloud.pipeline")
+
+blueprint = func.Blueprint()
+
+_STORAGE = "AzureWebJobsStorage"
+
+
+class DroppedBlob(SdkType):  # type: ignore[misc]
+    """Names a blob that was dropped. `func.InputStream` would load the whole file into memory first."""
+
+    def __init__(self, container: str, name: str) -> None:
+        super().__init__()
+        self.container = container
+        self.name = name
+
+    def get_sdk_type(self) -> "DroppedBlob":
+        return self
+
+
+class _DroppedBlobConverter(InConverter, binding="blob", trigger="blobTrigger"):  # type: ignore[misc, call-arg]
+    """Lets the worker hand over the host's reference to a blob instead of its content."""
+
+    @classmethod
+    def check_input_type_annotation(cls, pytype: type) -> bool:
+        return issubclass(pytype, DroppedBlob)
+
+    @classmethod
+    def decode(cls, data: Datum, *, trigger_metadata: Any, pytype: type) -> DroppedBlob:
+        reference = json.loads(data.value.content)
+        return DroppedBlob(reference["ContainerName"], reference["BlobName"])
+
+
+# Event Grid in the cloud; `func start` has none, so there a scan of the container is chosen by this setting.
+_SOURCE = func.BlobSource(os.environ.get("BLOB_TRIGGER_SOURCE", func.BlobSource.EVENT_GRID.value))
+
+
+@blueprint.blob_trigger(arg_name="blob", path="uploads/{name}", connection=_STORAGE, source=_SOURCE)
+async def on_upload(blob: DroppedBlob, context: func.Context) -> None:
+    """A file was dropped: make its book and its job, and queue the first step."""
+    trace = getattr(context.trace_context, "Traceparent", None)
+    await services().transcription.accept_drop(blob.container, blob.name, trace or None)
+
+
+Handler = Callable[[func.QueueMessage], Awaitable[None]]
+
+
+def _named(name: str, doc: str, handler: Handler) -> Handler:
+    handler.__name__ = name
+    handler.__doc__ = doc
+    return handler
+
+
+def _step_handler(queue: QueueName) -> Handler:
+    async def handle(msg: func.QueueMessage) -> None:
+        body = msg.get_body().decode()
+        try:
+            step = Step.model_validate_json(body)
+        except ValidationError:
+            _log.error("a message on %s cannot be read and is set aside", queue)
+            await services().transcription.alert_poison(queue, body)
+            return
+        await services().transcription.run(queue, step)
+
+    return _named(f"run_{queue}", f"Do the step `{queue}` of a job.", handle)
+
+
+def _poison_handler(queue: QueueName) -> Handler:
+    async def handle(msg: func.QueueMessage) -> None:
+        await services().transcription.settle_poison(queue, msg.get_body().decode())
+
+    return _named(f"settle_{queue}_poison", f"Settle a message that `{queue}` could not be done for.", handle)
+
+
+def _foreign_poison_handler(name: str, queue: str) -> Handler:
+    async def handle(msg: func.QueueMessage) -> None:
+        await services().transcription.alert_poison(queue, msg.get_body().decode(errors="replace"))
+
+    return _named(name, f"Tell a person of a message on `{queue}`.", handle)
+
+
+async def send_notice(msg: func.QueueMessage) -> None:
+    """Mail an alert to those who want to know."""
+    await services().operations.send_notice(Notice.model_validate_json(msg.get_body()))
+
+
+async def wake_stalled_jobs(timer: func.TimerRequest) -> None:
+    """Start again what has had no news for a long time."""
+    await services().transcription.wake_stalled()
+
+
+def _on_queue(queue: str, handler: Handler) -> None:
+    blueprint.queue_trigger(arg_name="msg", queue_name=queue, connection=_STORAGE)(handler)
+
+
+for _queue in cast(tuple[QueueName, ...], get_args(QueueName)):
+    _on_queue(_queue, _step_handler(_queue))
+    _on_queue(f"{_queue}-poison", _poison_handler(_queue))
+_on_queue("notify", send_notice)
+_on_queue("notify-poison", _foreign_poison_handler("settle_notify_poison", "notify-poison"))
+_on_queue(
+    "webjobs-blobtrigger-poison",
+    _foreign_poison_handler("settle_upload_poison", "webjobs-blobtrigger-poison"),
+)
+blueprint.timer_trigger(arg_name="timer", schedule="0 */5 * * * *", run_on_startup=False)(wake_stalled_jobs)

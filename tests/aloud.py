@@ -1,0 +1,159 @@
+"""The whole product as a test sees it: `python -m localhost` in a process of its own, and a client for it."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any, Self
+
+import aiohttp
+from azure.storage.blob import ContentSettings
+from azure.storage.blob.aio import BlobServiceClient
+
+ROOT = Path(__file__).parent.parent
+FINAL = {"ready", "rejected", "transcription_failed", "cancelled"}
+QUICK = {
+    "AzureFunctionsJobHost__extensions__queues__maxPollingInterval": "00:00:00.2",
+    "AzureFunctionsJobHost__extensions__queues__visibilityTimeout": "00:00:01",
+    "BACKOFF_SECONDS": "1",
+    "MAX_ATTEMPTS": "4",
+    "CATALOG_REFRESH_SECONDS": "0",
+    "AUTO_PUBLISH": "true",
+}
+
+
+class Aloud:
+    """A running Aloud: where it is, an admin's session, drops and jobs."""
+
+    def __init__(self, ready: dict[str, Any], process: asyncio.subprocess.Process, log: Path) -> None:
+        self.base_url: str = ready["base_url"]
+        self.connection_string: str = ready["storage_connection_string"]
+        self.openai_base_url: str = ready["openai_base_url"]
+        self.admin_email: str = ready["admin"]["email"]
+        self.admin_password: str = ready["admin"]["password"]
+        self.pid: int = ready["pid"]
+        self.process = process
+        self.log = log
+        self.http = aiohttp.ClientSession(self.base_url)
+        self.blobs = BlobServiceClient.from_connection_string(self.connection_string)
+        self._tokens: dict[str, str] = {}
+
+    @classmethod
+    @asynccontextmanager
+    async def start(
+        cls, *arguments: str, openai_base_url: str | None = None, **settings: str
+    ) -> AsyncIterator[Self]:
+        """Run `python -m localhost --no-demo` (and --ephemeral, unless --data is given) for the block."""
+        command = [sys.executable, "-m", "localhost", "--no-demo", *arguments]
+        if "--data" not in arguments:
+            command.append("--ephemeral")
+        if openai_base_url is not None:
+            command += ["--openai-base-url", openai_base_url]
+        with tempfile.TemporaryDirectory() as folder:
+            ready, log = Path(folder) / "ready.json", Path(folder) / "log"
+            with log.open("wb") as output:
+                process = await asyncio.create_subprocess_exec(
+                    *command,
+                    "--ready-file",
+                    str(ready),
+                    cwd=ROOT,
+                    env={**os.environ, **QUICK, **settings},
+                    stdout=output,
+                    stderr=output,
+                )
+            try:
+                while not ready.exists():
+                    if process.returncode is not None:
+                        raise AssertionError(f"localhost ended early:\n{log.read_text()}")
+                    await asyncio.sleep(0.05)
+                aloud = cls(json.loads(ready.read_text()), process, log)
+                try:
+                    yield aloud
+                finally:
+                    await aloud.http.close()
+                    await aloud.blobs.close()
+            finally:
+                if process.returncode is None:
+                    process.send_signal(signal.SIGTERM)
+                    await asyncio.wait_for(process.wait(), 30)
+
+    async def upload(self, name: str, content: bytes | Path, content_type: str | None = None) -> None:
+        """Drop a file into `uploads`, as any storage client would."""
+        settings = ContentSettings(content_type=content_type) if content_type else None
+        data = content if isinstance(content, bytes) else await asyncio.to_thread(content.read_bytes)
+        blob = self.blobs.get_blob_client("uploads", name)
+        await blob.upload_blob(data, overwrite=True, content_settings=settings)
+
+    async def token(self, email: str | None = None, password: str | None = None) -> str:
+        """Sign in (as the admin by default) and return an access token."""
+        email, password = email or self.admin_email, password or self.admin_password
+        if email not in self._tokens:
+            credentials = {"email": email, "password": password}
+            async with self.http.post("/api/v1/auth/login", json=credentials) as answer:
+                assert answer.status == 200, await answer.text()
+                self._tokens[email] = (await answer.json())["access_token"]
+        return self._tokens[email]
+
+    async def call(
+        self, method: str, path: str, *, token: str | None = None, **request: Any
+    ) -> tuple[int, Any, "aiohttp.typedefs.LooseHeaders"]:
+        """Return status, body (parsed where it is JSON) and headers; as the admin unless told otherwise."""
+        headers = dict(request.pop("headers", {}))
+        token = await self.token() if token is None else token
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        request.setdefault("allow_redirects", False)
+        async with self.http.request(method, path, headers=headers, **request) as answer:
+            content: Any = await answer.read()
+            if "json" in answer.content_type:
+                content = json.loads(content)
+            elif answer.content_type.startswith("text/"):
+                content = content.decode()
+            return answer.status, content, answer.headers
+
+    async def get(self, path: str) -> Any:
+        """Return the JSON of a GET by the admin, which has to succeed."""
+        status, content, _ = await self.call("GET", path)
+        assert status == 200, (path, status, content)
+        return content
+
+    async def job(self, blob_name: str) -> dict[str, Any] | None:
+        """Return the newest job of a drop, if it has one."""
+        for job in (await self.get("/api/v1/admin/jobs?limit=100"))["items"]:
+            if job["blob_name"] == blob_name:
+                return dict(job)
+        return None
+
+    async def wait_for(self, blob_name: str, *statuses: str, seconds: float = 60) -> dict[str, Any]:
+        """Poll until a drop's newest job has one of the statuses, and return it."""
+        async with asyncio.timeout(seconds):
+            while True:
+                job = await self.job(blob_name)
+                if job is not None and job["status"] in statuses:
+                    return job
+                await asyncio.sleep(0.1)
+
+    async def settled(self, blob_name: str, seconds: float = 60) -> dict[str, Any]:
+        """Wait until a drop's newest job is final, and return it."""
+        return await self.wait_for(blob_name, *FINAL, seconds=seconds)
+
+    async def book_of(self, blob_name: str) -> dict[str, Any]:
+        """Return the book that a drop has become."""
+        job = await self.job(blob_name)
+        assert job is not None
+        return dict(await self.get(f"/api/v1/audiobooks/{job['audiobook_id']}"))
+
+    async def mails(self) -> list[str]:
+        """Return the mails that were sent, as text."""
+        container = self.blobs.get_container_client("mail")
+        found = []
+        with suppress(Exception):
+            async for name in container.list_blob_names():
+                stream = await container.download_blob(name)
+                found.append((await stream.readall()).decode())
+        return found

@@ -1,0 +1,62 @@
+"""One scripted AI for each test, and a second of sound to send to it."""
+
+import io
+from collections.abc import AsyncIterator, Callable, Mapping
+
+import av
+import numpy as np
+import pytest
+
+from core.ai import Models, connect
+from core.settings import Settings
+from tests.scripted_ai import ScriptedAi
+
+Connect = Callable[..., Models]
+
+
+@pytest.fixture
+async def ai() -> AsyncIterator[ScriptedAi]:
+    async with ScriptedAi.start() as running:
+        yield running
+
+
+@pytest.fixture
+async def connected(ai: ScriptedAi) -> AsyncIterator[Connect]:
+    """`connected(SPEECH_MODEL="whisper-1")`: the models as the app makes them, for any settings."""
+    made: list[Models] = []
+
+    def make(**settings: str) -> Models:
+        environment = {
+            "AzureWebJobsStorage": "UseDevelopmentStorage=true",
+            "JWT_SIGNING_KEY": "k" * 32,
+            "OPENAI_BASE_URL": ai.base_url,
+            **settings,
+        }
+        made.append(connect(Settings.read(environment)))
+        return made[-1]
+
+    yield make
+    for models in made:
+        await models.close()
+
+
+def make_flac(seconds: float, tones: Mapping[float, int]) -> bytes:
+    """Faint noise, 16 kHz mono, with half-second beeps: {second: hertz}."""
+    sound = np.random.default_rng(1).normal(0, 20, int(seconds * 16_000))
+    for start, hertz in tones.items():
+        beep = np.arange(8_000)
+        sound[int(start * 16_000) :][:8_000] += 6_000 * np.sin(2 * np.pi * hertz / 16_000 * beep)
+    samples = sound.astype(np.int16).reshape(1, -1)
+    target = io.BytesIO()
+    with av.open(target, "w", format="flac") as container:
+        stream = container.add_stream("flac", rate=16_000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+        frame.sample_rate = 16_000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return target.getvalue()
+
+
+@pytest.fixture(scope="session")
+def flac() -> bytes:
+    return make_flac(1.5, {})

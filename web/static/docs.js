@@ -1,0 +1,6 @@
+window.SwaggerUIBundle({
+  url: "/openapi.json",
+  dom_id: "#api-docs",
+  deepLinking: true,
+  validatorUrl: null,
+});

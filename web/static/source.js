@@ -1,0 +1,113 @@
+const RENEW_BEFORE_MS = 60_000;
+const RETRY_AFTER_MS = [0, 1_000, 4_000];
+
+/** Why the server gave no recording or transcript, in words for a person. */
+export class RefusedError extends Error {}
+
+/** GET that answers the parsed JSON. Throws RefusedError with a sentence to show. */
+export async function fetchJson(url) {
+  const answer = await fetch(url, { headers: { Accept: "application/json" } });
+  if (answer.ok) return answer.json();
+  if (answer.status === 401) throw new RefusedError("You have been signed out. Sign in again to go on.");
+  const problem = await answer.json().catch(() => null);
+  throw new RefusedError((answer.status < 500 && problem?.detail) || "The server cannot answer right now.");
+}
+
+/** Keeps an audio element fed from links that end after a while, without losing the place. */
+export class Source {
+  #audio;
+  #address;
+  #onTrouble;
+  #expires = 0;
+  #failures = 0;
+  #loading = null;
+  #position = 0;
+
+  /** `onTrouble(sentence)` is called when the recording cannot be had, and with "" when it can again. */
+  constructor(audio, bookId, onTrouble) {
+    this.#audio = audio;
+    this.#address = `/api/v1/audiobooks/${bookId}/stream?redirect=false`;
+    this.#onTrouble = onTrouble;
+    audio.addEventListener("error", () => this.#recover());
+    audio.addEventListener("timeupdate", () => {
+      if (!audio.error && !this.#loading) this.#position = audio.currentTime;
+    });
+    audio.addEventListener("playing", () => {
+      this.#failures = 0;
+      onTrouble("");
+    });
+  }
+
+  /** Begin to load, at a position in seconds. */
+  async open(position) {
+    this.#position = position;
+    await this.#load(false);
+  }
+
+  /** Go to a position, loading anew if the link has ended. */
+  async seek(position) {
+    this.#position = position;
+    if (this.#stale) await this.#load(!this.#audio.paused);
+    else this.#audio.currentTime = position;
+  }
+
+  async play() {
+    if (this.#stale || this.#audio.error) {
+      this.#failures = 0;
+      await this.#load(true);
+    } else {
+      await this.#start();
+    }
+  }
+
+  get #stale() {
+    return Date.now() > this.#expires - RENEW_BEFORE_MS / 2;
+  }
+
+  #load(playing) {
+    this.#loading ??= this.#loadNow(playing).finally(() => {
+      this.#loading = null;
+    });
+    return this.#loading;
+  }
+
+  async #loadNow(playing) {
+    try {
+      const link = await fetchJson(this.#address);
+      this.#expires = Date.parse(link.expires_at);
+      const wait = this.#expires - Date.now() - RENEW_BEFORE_MS;
+      setTimeout(() => this.#renew(this.#expires), Math.min(Math.max(wait, 1_000), 2 ** 31 - 1));
+      this.#audio.src = link.url;
+      this.#audio.currentTime = this.#position;
+      this.#onTrouble("");
+    } catch (error) {
+      this.#onTrouble(error instanceof RefusedError ? error.message : "No connection. Press play to try again.");
+      return;
+    }
+    if (playing) await this.#start();
+  }
+
+  async #start() {
+    try {
+      await this.#audio.play();
+    } catch (error) {
+      if (error.name === "NotAllowedError") this.#onTrouble("Your browser wants you to press play once more.");
+      else if (error.name !== "AbortError" && !this.#audio.error) throw error;
+    }
+  }
+
+  #renew(expires) {
+    if (expires === this.#expires && !this.#audio.paused) this.#load(true);
+  }
+
+  #recover() {
+    const wait = RETRY_AFTER_MS[this.#failures];
+    this.#failures += 1;
+    if (wait === undefined) {
+      this.#onTrouble("The recording cannot be loaded right now. Press play to try again.");
+      return;
+    }
+    const playing = !this.#audio.paused;
+    setTimeout(() => this.#load(playing), wait);
+  }
+}
