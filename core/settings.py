@@ -91,6 +91,13 @@ class Settings(BaseModel):
     max_audio_hours: float = Field(
         60, alias="MAX_AUDIO_HOURS", gt=0, description="Longer recordings are rejected."
     )
+    chunk_seconds: float = Field(
+        330,
+        alias="CHUNK_SECONDS",
+        ge=10,
+        le=600,
+        description="Length of the stretches that the speech model gets; over 6 minutes, models lose text.",
+    )
     max_attempts: int = Field(
         8, alias="MAX_ATTEMPTS", ge=1, le=50, description="Tries of a pipeline step before it fails for good."
     )

@@ -259,7 +259,7 @@ async def page_login(visit: Visit) -> func.HttpResponse:
 async def page_login_submit(visit: Visit) -> func.HttpResponse:
     """Sign in, and go on to where the visitor came from."""
     form = _read_form(visit.request)
-    email, target = form.get("email", ""), _local_path(form.get("next"))
+    email, target = form.get("email", ""), local_path(form.get("next"))
     try:
         _check_first_form(visit.request, form)
         session = await services().accounts.open_site_session(email, form.get("password", ""))
@@ -280,7 +280,7 @@ async def page_register(visit: Visit) -> func.HttpResponse:
 async def page_register_submit(visit: Visit) -> func.HttpResponse:
     """Create the account, sign it in, and go on."""
     form = _read_form(visit.request)
-    email, name, target = form.get("email", ""), form.get("display_name", ""), _local_path(form.get("next"))
+    email, name, target = form.get("email", ""), form.get("display_name", ""), local_path(form.get("next"))
     try:
         _check_first_form(visit.request, form)
         wish = _read_registration(email, form.get("password", ""), name)
@@ -316,7 +316,7 @@ async def page_logout(visit: Visit) -> func.HttpResponse:
 
 def _first_form(visit: Visit, template: str) -> func.HttpResponse:
     """The empty form; who is signed in already goes on at once."""
-    target = _local_path(visit.request.params.get("next"))
+    target = local_path(visit.request.params.get("next"))
     return _redirect(target, 303) if visit.caller else _form_page(visit, template, target)
 
 
@@ -367,7 +367,7 @@ def _read_form(req: func.HttpRequest) -> Form:
     return {name: values[0] for name, values in fields.items()}
 
 
-def _local_path(wish: str | None) -> str:
+def local_path(wish: str | None) -> str:
     """`wish` if it is a path on this site, else the home page."""
     safe = (
         wish
@@ -544,7 +544,7 @@ def clock(seconds: float) -> str:
 
 def length_of_time(seconds: float) -> str:
     """A duration in words: 10 h 5 min, 4 min, 7 s."""
-    if seconds < 60:
+    if round(seconds) < 60:
         return f"{round(seconds)} s"
     hours, minutes = divmod(round(seconds / 60), 60)
     parts = [f"{hours} h"] * bool(hours) + [f"{minutes} min"] * bool(minutes)

@@ -41,7 +41,7 @@ class _DroppedBlobConverter(InConverter, binding="blob", trigger="blobTrigger"):
         return issubclass(pytype, DroppedBlob)
 
     @classmethod
-    def decode(cls, data: Datum, *, trigger_metadata: Any, pytype: type) -> DroppedBlob:
+    def decode(cls, data: Datum, *, trigger_metadata: Any, pytype: type = DroppedBlob) -> DroppedBlob:
         reference = json.loads(data.value.content)
         return DroppedBlob(reference["ContainerName"], reference["BlobName"])
 

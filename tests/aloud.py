@@ -1,6 +1,7 @@
 """The whole product as a test sees it: `python -m localhost` in a process of its own, and a client for it."""
 
 import asyncio
+import io
 import json
 import os
 import signal
@@ -40,7 +41,9 @@ class Aloud:
         self.process = process
         self.log = log
         self.http = aiohttp.ClientSession(self.base_url)
-        self.blobs = BlobServiceClient.from_connection_string(self.connection_string)
+        self.blobs = BlobServiceClient.from_connection_string(
+            self.connection_string, max_single_put_size=512 * 1024, max_block_size=512 * 1024
+        )
         self._tokens: dict[str, str] = {}
 
     @classmethod
@@ -85,7 +88,7 @@ class Aloud:
     async def upload(self, name: str, content: bytes | Path, content_type: str | None = None) -> None:
         """Drop a file into `uploads`, as any storage client would."""
         settings = ContentSettings(content_type=content_type) if content_type else None
-        data = content if isinstance(content, bytes) else await asyncio.to_thread(content.read_bytes)
+        data = io.BytesIO(content if isinstance(content, bytes) else content.read_bytes())
         blob = self.blobs.get_blob_client("uploads", name)
         await blob.upload_blob(data, overwrite=True, content_settings=settings)
 

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from core.transcription.blocks import Source
+
 SAMPLE_RATE = 16_000
 TARGET_SECONDS = 330.0
 TOLERANCE_SECONDS = 15.0
@@ -87,7 +89,7 @@ class CutAudio:
     silent: bool
 
 
-def probe(source: BinaryIO) -> Probe:
+def probe(source: Source) -> Probe:
     """Read what `source` is, from a small part of its bytes; it is believed once some of it was decoded.
 
     Raises RejectedAudioError with a reason for the person who brought the file.
@@ -98,7 +100,7 @@ def probe(source: BinaryIO) -> Probe:
 
 
 def plan(
-    source: BinaryIO,
+    source: Source,
     probe: Probe,
     target_seconds: float = TARGET_SECONDS,
     tolerance_seconds: float = TOLERANCE_SECONDS,
@@ -113,7 +115,7 @@ def plan(
     return planning.plan(source, probe, target_seconds, tolerance_seconds, on_progress)
 
 
-def cut(source: BinaryIO, probe: Probe, cut: Cut, out: BinaryIO) -> CutAudio:
+def cut(source: Source, probe: Probe, cut: Cut, out: BinaryIO) -> CutAudio:
     """Write one stretch to `out` (which must be seekable) as FLAC, 16 kHz, mono, 16 bits.
 
     It is as long as the cut to a sample: what cannot be decoded is silence in it.

@@ -2,45 +2,59 @@
 
 import io
 import os
+import random
 import tempfile
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, BinaryIO, Self
 
 Fetch = Callable[[int, int], bytes]
+_Key = tuple[Hashable, int]
 
 BLOCK_BYTES = 512 * 1024
 CACHE_BYTES = 512 * 1024 * 1024
 
 
 class BlockCache:
-    """Keeps blocks of remote files in one unnamed temporary file, the longest unused replaced first.
+    """Keeps blocks of remote files in one unnamed temporary file of at most `max_bytes`.
 
     They rest on disk so that a whole book stays at hand without taking memory: planning an mp3 reads all
-    of it, and cutting it then reads nothing again. `max_bytes` bounds the temporary file. Threads may
-    share a cache; a block that several of them want at once is fetched once.
+    of it, and cutting it then reads nothing again. A full cache drops blocks at random: a book that is
+    too large is read twice from start to end, and the longest unused block would then always be the next
+    one needed. Threads may share a cache; a block that several of them want at once is fetched once.
     """
 
     def __init__(self, max_bytes: int = CACHE_BYTES, block_bytes: int = BLOCK_BYTES) -> None:
         self.block_bytes = block_bytes
         self._slots = max(1, max_bytes // block_bytes)
-        self._held: OrderedDict[tuple[Hashable, int], tuple[int, int]] = OrderedDict()
-        self._coming: dict[tuple[Hashable, int], Future[bytes]] = {}
+        self._keys: list[_Key] = []
+        self._held: dict[_Key, tuple[int, int]] = {}
+        self._coming: dict[_Key, Future[bytes]] = {}
         self._lock = threading.Lock()
         self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - lives as long as the cache
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
         self._file.close()
+
+    @property
+    def held_bytes(self) -> int:
+        """How much the cache holds now."""
+        return sum(length for _, length in self._held.values())
 
     def block(self, key: Hashable, index: int, size: int, fetch: Fetch) -> bytes:
         """Return block `index` of the file `key`, which is `size` bytes long; raises what `fetch` raises."""
         at = (key, index)
         with self._lock:
-            if (slot := self._held.get(at)) is not None:
-                self._held.move_to_end(at)
-                return os.pread(self._file.fileno(), slot[1], slot[0] * self.block_bytes)
+            if held := self._held.get(at):
+                slot, length = held
+                return os.pread(self._file.fileno(), length, slot * self.block_bytes)
             coming = self._coming.get(at)
             if coming is None:
                 mine = self._coming[at] = Future[bytes]()
@@ -61,11 +75,15 @@ class BlockCache:
         mine.set_result(content)
         return content
 
-    def _keep(self, at: tuple[Hashable, int], content: bytes) -> None:
+    def _keep(self, at: _Key, content: bytes) -> None:
         with self._lock:
-            slot = len(self._held)
-            if slot >= self._slots:
-                slot = self._held.popitem(last=False)[1][0]
+            slot = len(self._keys)
+            if slot < self._slots:
+                self._keys.append(at)
+            else:
+                slot = random.randrange(self._slots)  # noqa: S311 - nothing secret
+                del self._held[self._keys[slot]]
+                self._keys[slot] = at
             os.pwrite(self._file.fileno(), content, slot * self.block_bytes)
             self._held[at] = (slot, len(content))
             del self._coming[at]
@@ -126,3 +144,7 @@ class BlockReader(io.RawIOBase):
         if self._latest[0] != index:
             self._latest = (index, self._cache.block(self._key, index, self._size, self._fetch))
         return self._latest[1]
+
+
+# What a recording may be read from.
+Source = BinaryIO | BlockReader

@@ -8,13 +8,14 @@ import numpy as np
 from av.audio.frame import AudioFrame
 
 from core.transcription.audio import SAMPLE_RATE, Cut, CutAudio, Probe
+from core.transcription.blocks import Source
 from core.transcription.decoding import Samples, UnreadableError, decode, decode_slice, open_audio
 from core.transcription.loudness import FRAME, decibels, mean_squares, sound_spans
 
 _BLOCK = FRAME * 50
 
 
-def cut(source: BinaryIO, probe: Probe, cut: Cut, out: BinaryIO) -> CutAudio:
+def cut(source: Source, probe: Probe, cut: Cut, out: BinaryIO) -> CutAudio:
     """See core.transcription.audio.cut."""
     total = round((cut.end_seconds - cut.start_seconds) * SAMPLE_RATE)
     means = []
@@ -33,7 +34,7 @@ def cut(source: BinaryIO, probe: Probe, cut: Cut, out: BinaryIO) -> CutAudio:
     return CutAudio(cut.start_seconds, duration, spans, round(loudness, 1), not spans)
 
 
-def _stretch(source: BinaryIO, probe: Probe, cut: Cut) -> Iterator[Samples]:
+def _stretch(source: Source, probe: Probe, cut: Cut) -> Iterator[Samples]:
     """Yield what can be decoded of a cut; what its packets do not let us reach stays silence."""
     start, end = cut.start_seconds, cut.end_seconds
     try:

@@ -4,7 +4,7 @@ import io
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import BinaryIO, cast
+from typing import cast
 
 import av
 import numpy as np
@@ -17,6 +17,7 @@ from av.stream import Stream
 from numpy.typing import NDArray
 
 from core.transcription.audio import SAMPLE_RATE
+from core.transcription.blocks import Source
 
 Samples = NDArray[np.int16]
 
@@ -38,7 +39,7 @@ class UnreadableError(Exception):
 
 
 @contextmanager
-def open_container(source: BinaryIO, container: str | None = None) -> Iterator[InputContainer]:
+def open_container(source: Source, container: str | None = None) -> Iterator[InputContainer]:
     """Open a file of the kinds that Aloud reads; without `container` libav tells the kind.
 
     Raises UnreadableError.
@@ -63,9 +64,7 @@ def open_container(source: BinaryIO, container: str | None = None) -> Iterator[I
 
 
 @contextmanager
-def open_audio(
-    source: BinaryIO, container: str | None = None
-) -> Iterator[tuple[InputContainer, AudioStream]]:
+def open_audio(source: Source, container: str | None = None) -> Iterator[tuple[InputContainer, AudioStream]]:
     """Open a recording at its first audio stream. Raises UnreadableError."""
     with open_container(source, container) as opened:
         if not opened.streams.audio:
@@ -195,7 +194,7 @@ def decode(opened: InputContainer, stream: AudioStream, start: float, end: float
 
 
 def decode_slice(
-    source: BinaryIO, byte_start: int, byte_end: int, byte_start_seconds: float, start: float, end: float
+    source: Source, byte_start: int, byte_end: int, byte_start_seconds: float, start: float, end: float
 ) -> Iterator[Samples]:
     """Like `decode`, for a slice of an mp3 whose first frame begins at `byte_start_seconds`."""
     source.seek(byte_start)

@@ -9,6 +9,14 @@ from core.catalog.models import FINAL_STATUSES, ProcessingStatus
 from core.transcription.transcript import Segment
 
 ChunkStatus = Literal["pending", "done", "failed"]
+_ORDER: dict[ProcessingStatus, int] = {
+    "waiting": 0,
+    "uploaded": 1,
+    "planning": 2,
+    "transcribing": 3,
+    "assembling": 4,
+    "enriching": 5,
+}
 QueueName = Literal["ingest", "transcribe", "assemble", "enrich", "index"]
 
 
@@ -23,14 +31,28 @@ class Source(BaseModel):
     digest: str | None
 
 
-class Job(BaseModel):
-    """Row `job`: one run of the pipeline over one version of one file.
+class Work(BaseModel):
+    """What rows that a worker works on have in common.
 
-    `run` counts an admin's retries; messages of an earlier run are dropped. `total`, `done` and `failed`
-    count chunks; `done` and `failed` are settled when the chunks are joined.
+    `claimed_by` alone may work until `running_until`; `attempts` counts tries, `error` says why the last
+    one failed.
     """
 
     model_config = ConfigDict(frozen=True)
+
+    attempts: int = 0
+    error: str | None = None
+    claimed_by: str | None = None
+    running_until: datetime | None = None
+    updated_at: datetime
+
+
+class Job(Work):
+    """Row `job`: one run of the pipeline over one version of one file.
+
+    `run` counts an admin's retries; messages of an earlier run are dropped. `total` counts chunks,
+    `attempts` only the failed tries of steps that are not a chunk's.
+    """
 
     id: str
     audiobook_id: str
@@ -41,44 +63,39 @@ class Job(BaseModel):
     status: ProcessingStatus = "uploaded"
     reason: str | None = None
     run: int = 1
-    attempts: int = Field(0, description="Tries of steps other than chunks that failed.")
     audio_blob: str | None = None
     audio_etag: str | None = None
     probe: dict[str, Any] | None = None
     duration_seconds: float | None = None
     shortfall: str | None = None
     total: int = 0
-    done: int = 0
-    failed: int = 0
     traceparent: str | None = None
     created_at: datetime
     run_started_at: datetime
-    updated_at: datetime
 
     @property
     def is_final(self) -> bool:
         return self.status in FINAL_STATUSES
 
+    def may_become(self, status: ProcessingStatus) -> bool:
+        """Tell whether a run can go from its status to another: forward, or again to the same, never back."""
+        return status == self.status or (
+            not self.is_final and (status in FINAL_STATUSES or _ORDER[status] > _ORDER[self.status])
+        )
 
-class Chunk(BaseModel):
-    """Row `chunk_0007`: one stretch of the audio. `claimed_by` may work on it until `running_until`."""
 
-    model_config = ConfigDict(frozen=True)
+class Chunk(Work):
+    """Row `chunk_0007`: one stretch of the audio."""
 
     index: int
     cut: dict[str, Any]
     status: ChunkStatus = "pending"
-    attempts: int = 0
-    error: str | None = None
     flag: str | None = Field(None, description="What is odd about a text that was kept all the same.")
-    claimed_by: str | None = None
-    running_until: datetime | None = None
     latency_seconds: float | None = None
     input_tokens: int = 0
     output_tokens: int = 0
     cost_microdollars: int = 0
     request_id: str | None = None
-    updated_at: datetime
 
 
 class Pointer(BaseModel):

@@ -4,7 +4,6 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
 
 import av
 import numpy as np
@@ -13,6 +12,7 @@ from av.container import InputContainer
 
 from core.errors import RejectedAudioError
 from core.transcription.audio import SAMPLE_RATE, Cut, Plan, Probe
+from core.transcription.blocks import Source
 from core.transcription.decoding import (
     RUN_UP_SECONDS,
     Samples,
@@ -34,6 +34,8 @@ _PAUSE_DB = 12.0
 _ALL_QUIET_DB = -50.0
 _MARK_SECONDS = 1.0
 _TAIL_SECONDS = 5.0
+# The speech models take nothing shorter.
+_MIN_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class _Mark:
 class _Mp3:
     """Every second of an mp3 with its place in the file, from one pass over all of it."""
 
-    def __init__(self, source: BinaryIO, progress: Callable[[float], None]) -> None:
+    def __init__(self, source: Source, progress: Callable[[float], None]) -> None:
         self._source = source
         size = source.seek(0, 2)
         self.marks: list[_Mark] = []
@@ -84,7 +86,7 @@ class _Mp3:
 
 
 def plan(
-    source: BinaryIO,
+    source: Source,
     probe: Probe,
     target: float,
     tolerance: float,
@@ -110,6 +112,8 @@ def plan(
     except UnreadableError as error:
         raise RejectedAudioError("There is no sound in this file that can be played.") from error
     duration = cuts[-1].end_seconds
+    if duration < _MIN_SECONDS:
+        raise RejectedAudioError("There is less than a tenth of a second of sound in this file.")
     return Plan(duration, declared, cuts, describe_shortfall(duration, declared))
 
 
@@ -219,7 +223,7 @@ def _plays(opened: InputContainer, stream: AudioStream, moment: float) -> bool:
     return next(late, None) is not None
 
 
-def _declares_length(source: BinaryIO) -> bool:
+def _declares_length(source: Source) -> bool:
     """Tell whether an mp3 has a Xing, Info or VBRI header; without, its length is only a guess."""
     source.seek(0)
     head = source.read(10)

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator
-from typing import BinaryIO
 
 import av
 from av.audio.frame import AudioFrame
@@ -13,6 +12,7 @@ from av.video.stream import VideoStream
 
 from core.errors import RejectedAudioError
 from core.transcription.audio import Chapter, Probe
+from core.transcription.blocks import Source
 from core.transcription.decoding import (
     CONTAINERS,
     UnreadableError,
@@ -49,6 +49,8 @@ _TECHNICAL_TAGS = {
 }
 _TAG_NAMES = {"albumartist": "album_artist", "organization": "publisher", "year": "date"}
 _PROTECTED_TAGS = {"drms", "aavd", "enca"}
+# Programs that write a wav to a pipe put this size, or nearly, for one they cannot know.
+_UNKNOWN_WAV_BYTES = 0xFFFF_0000
 _NO_SOUND = "There is no sound in this file that can be played."
 # Compared with the lower-cased start of the file.
 _FOREIGN = {
@@ -63,24 +65,24 @@ _FOREIGN = {
 }
 
 
-def probe(source: BinaryIO) -> Probe:
+def probe(source: Source) -> Probe:
     """See core.transcription.audio.probe."""
     head = source.read(_HEAD_BYTES)
     if not head:
         raise RejectedAudioError("The file is empty.")
     try:
         with open_audio(source) as (opened, stream):
-            return _read(opened, stream)
+            return _read(opened, stream, _declared_growth(source, head))
     except UnreadableError as error:
         raise RejectedAudioError(_explain(source, head)) from error
 
 
-def _read(opened: InputContainer, stream: AudioStream) -> Probe:
+def _read(opened: InputContainer, stream: AudioStream, growth: float) -> Probe:
     container = CONTAINERS[opened.format.name]
     codec = stream.codec_context.codec.canonical_name
     pictures = [s for s in opened.streams.video if s.disposition & Disposition.attached_pic]
     _check(opened, stream, codec)
-    seconds = (opened.duration or 0) / av.time_base
+    seconds = (opened.duration or 0) / av.time_base * growth
     covers, heard = _sample(opened, stream, pictures)
     if not heard:
         raise RejectedAudioError(_NO_SOUND)
@@ -100,6 +102,14 @@ def _read(opened: InputContainer, stream: AudioStream) -> Probe:
     )
 
 
+def _declared_growth(source: Source, head: bytes) -> float:
+    """Tell how many times longer a wav should be by its header: libav tells only what is there."""
+    declared = int.from_bytes(head[4:8], "little") + 8
+    if not head.startswith(b"RIFF") or declared >= _UNKNOWN_WAV_BYTES:
+        return 1.0
+    return max(1.0, declared / source.seek(0, 2))
+
+
 def _check(opened: InputContainer, stream: AudioStream, codec: str) -> None:
     if stream.codec_context.codec_tag in _PROTECTED_TAGS:
         raise RejectedAudioError("This file is copy-protected; Aloud reads only unprotected recordings.")
@@ -111,7 +121,7 @@ def _check(opened: InputContainer, stream: AudioStream, codec: str) -> None:
         raise RejectedAudioError(f"The sound in this file is stored as {codec}. {KINDS}")
 
 
-def _explain(source: BinaryIO, head: bytes) -> str:
+def _explain(source: Source, head: bytes) -> str:
     """Say why a file that libav refuses is no recording, as far as its first bytes tell."""
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     for kind, magics in _FOREIGN.items():
@@ -126,7 +136,7 @@ def _explain(source: BinaryIO, head: bytes) -> str:
     return f"This is not a recording. {KINDS}"
 
 
-def _explain_mp4(source: BinaryIO) -> str:
+def _explain_mp4(source: Source) -> str:
     try:
         with open_container(source) as opened:
             return f"This is a video without sound. {KINDS}" if opened.streams.video else _NO_SOUND

@@ -130,14 +130,14 @@ class Transcription:
         except ValidationError:
             await self.alert_poison(f"{queue}-poison", body)
             return
-        job = await self._steps.fail(queue, step)
+        job = await self._steps.settle_failure(queue, step)
         if job is None:
             return
         book = await self._catalog.book(job.audiobook_id)
         await self._operations.raise_alert(
             "transcription-failed" if queue != "index" else "index-failed",
             f"{book.title}: the step {queue} failed",
-            f"{job.reason or 'No cause was recorded.'}\nFile: {job.blob_name}\nJob: {job.id}",
+            f"{job.error or 'No cause was recorded.'}\nFile: {job.blob_name}\nJob: {job.id}",
             f"{job.id}/{job.run}",
             job.run_started_at,
         )
@@ -202,16 +202,16 @@ class Transcription:
         chunks = await self._store.chunks(job_id)
         for chunk in chunks:
             if chunk.status == "failed":
-                await self._store.update_chunk(
-                    job_id,
-                    chunk.index,
-                    lambda c: c.model_copy(update={"status": "pending", "attempts": 0, "error": None}),
-                )
+                await self._store.update_chunk(job_id, chunk.index, _ask_again)
         missing = any(chunk.status != "done" for chunk in chunks)
         status: ProcessingStatus = (
             "uploaded" if not job.total else "transcribing" if missing else "assembling"
         )
-        job = await self._steps.advance(job_id, status, run=job.run + 1, run_started_at=now(), attempts=0)
+        start = {"run": job.run + 1, "run_started_at": now(), "status": status, "reason": None, "error": None}
+        job = await self._store.update(
+            job_id, lambda j: j.model_copy(update=start) if j.run == job.run else None
+        )
+        await self._steps.show_status(job)
         await self._steps.drive(job)
         return await self.job(job_id)
 
@@ -233,3 +233,7 @@ class Transcription:
                 failed=sum(chunk.status == "failed" for chunk in chunks),
             ),
         )
+
+
+def _ask_again(chunk: Chunk) -> Chunk:
+    return chunk.model_copy(update={"status": "pending", "attempts": 0, "error": None})

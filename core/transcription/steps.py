@@ -11,11 +11,11 @@ import logging
 import random
 import secrets
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 
 from core.ai import Models, Speech
 from core.catalog.models import Book, MediaFile, Money, ProcessingStatus
@@ -34,7 +34,7 @@ from core.storage.queues import Queues
 from core.transcription.blocks import BlockCache, BlockReader
 from core.transcription.enrichment import enrich
 from core.transcription.metadata import chapters_of, fill_from_tags
-from core.transcription.models import Chunk, ChunkResult, Job, QueueName, Step
+from core.transcription.models import Chunk, ChunkResult, Job, QueueName, Step, Work
 from core.transcription.store import JobStore
 from core.transcription.transcript import Segment, Transcript
 
@@ -43,7 +43,10 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("aloud.pipeline")
 
+W = TypeVar("W", bound=Work)
+
 _CUTTERS = 2
+_CLAIMED_DELAY_SECONDS = 2
 _FORMS = {
     "json": "application/json",
     "txt": "text/plain; charset=utf-8",
@@ -79,7 +82,7 @@ class Steps:
         self._blocks: BlockCache | None = None
 
     async def run(self, queue: QueueName, step: Step) -> None:
-        """Do one step. Raises only what nobody foresaw; the host then counts the tries."""
+        """Do one step, alone. Raises only what nobody foresaw; the host then counts the tries."""
         work = {
             "ingest": self._ingest,
             "transcribe": self._transcribe,
@@ -87,19 +90,31 @@ class Steps:
             "enrich": self._enrich,
             "index": self._index,
         }[queue]
+        if (queue == "transcribe") != (step.chunk is not None):
+            _log.error("dropped a message on %s that names no work there: %s", queue, step)
+            return
+        job = await self._store.find(step.job_id)
+        if job is None or job.run != step.run:
+            _log.info("dropped a message on %s of an earlier run of job %s", queue, step.job_id)
+            return
         try:
-            await work(step)
+            async with self._claimed(step) as free:
+                if not free:
+                    await self._queues.send(queue, step, _CLAIMED_DELAY_SECONDS)
+                    return
+                await work(job, step)
         except UnavailableError as error:
             await self._put_back(queue, step, error)
         except ModelRefusedError as error:
             await self._give_up(queue, step, error.detail)
         except Exception as error:
-            await self._note_cause(step, f"{type(error).__name__}: {error}")
+            cause = f"{type(error).__name__}: {error}"
+            await self._change(step, lambda _: {"error": cause})
             raise
 
     async def drive(self, job: Job) -> None:
         """Send the messages that this job's state calls for; harmless if they are under way already."""
-        step = Step(job_id=job.id, run=job.run, traceparent=job.traceparent)
+        step = _step_of(job)
         match job.status:
             case "uploaded" | "planning":
                 await self._queues.send("ingest", step)
@@ -107,7 +122,7 @@ class Steps:
                 for chunk in await self._store.chunks(job.id):
                     if chunk.status == "pending":
                         await self._queues.send("transcribe", step.model_copy(update={"chunk": chunk.index}))
-                await self._check(step)
+                await self._check(job)
             case "assembling":
                 await self._queues.send("assemble", step)
             case "enriching":
@@ -116,117 +131,137 @@ class Steps:
                 return
 
     async def advance(
-        self, job_id: str, status: ProcessingStatus, reason: str | None = None, **changes: Any
-    ) -> Job:
-        """Move a job on, and the book with it as long as this is the book's newest job."""
-        job = await self._store.update(
-            job_id, lambda j: j.model_copy(update={"status": status, "reason": reason, **changes})
-        )
+        self, job: Job, status: ProcessingStatus, reason: str | None = None, **changes: Any
+    ) -> bool:
+        """Move a job on, and its book too; tell whether the job has that status now.
+
+        A run never goes back, whatever a late duplicate asks, and a book follows only its newest job.
+        """
+
+        def move(now_: Job) -> Job | None:
+            if now_.run != job.run or not now_.may_become(status):
+                return None
+            return now_.model_copy(update={"status": status, "reason": reason, **changes})
+
+        moved = await self._store.update(job.id, move)
+        if moved.run != job.run or moved.status != status:
+            return False
+        await self.show_status(moved)
+        return True
+
+    async def show_status(self, job: Job) -> None:
+        """Copy the status of a job to its book, if this is the book's newest job."""
 
         def follow(book: Book) -> Book | None:
-            if book.job_id != job_id:
+            if book.job_id != job.id:
                 return None
-            return book.model_copy(update={"processing_status": status, "processing_reason": reason})
+            return book.model_copy(update={"processing_status": job.status, "processing_reason": job.reason})
 
         await self._catalog.update(job.audiobook_id, follow)
-        _log.info("job %s is %s%s", job_id, status, f": {reason}" if reason else "")
-        return job
+        _log.info("job %s is %s%s", job.id, job.status, f": {job.reason}" if job.reason else "")
 
-    # Trying again
+    # Alone, and again
+
+    async def _change(self, step: Step, change: Callable[[Work], dict[str, Any] | None]) -> Work:
+        """Change fields of the row that a step works on, its chunk or its job; None leaves it as it is."""
+
+        def apply(row: W) -> W | None:
+            fields = change(row)
+            return None if fields is None else row.model_copy(update=fields)
+
+        if step.chunk is None:
+            return await self._store.update(step.job_id, apply)
+        return await self._store.update_chunk(step.job_id, step.chunk, apply)
+
+    @contextlib.asynccontextmanager
+    async def _claimed(self, step: Step) -> AsyncIterator[bool]:
+        """Keep other workers off the step's row for as long as the work goes on; False if one has it."""
+        owner = secrets.token_hex(8)
+        life = timedelta(seconds=self._settings.claim_seconds)
+
+        def take(row: Work) -> dict[str, Any] | None:
+            taken = row.running_until is not None and row.running_until > now()
+            return None if taken else {"claimed_by": owner, "running_until": now() + life}
+
+        def keep(row: Work) -> dict[str, Any] | None:
+            return {"running_until": now() + life} if row.claimed_by == owner else None
+
+        def leave(row: Work) -> dict[str, Any] | None:
+            return {"claimed_by": None, "running_until": None} if row.claimed_by == owner else None
+
+        if (await self._change(step, take)).claimed_by != owner:
+            yield False
+            return
+
+        async def renew() -> None:
+            while True:
+                await asyncio.sleep(life.total_seconds() / 3)
+                with contextlib.suppress(UnavailableError):
+                    await self._change(step, keep)
+
+        renewal = asyncio.create_task(renew())
+        try:
+            yield True
+        finally:
+            renewal.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await renewal
+            await self._change(step, leave)
 
     async def _put_back(self, queue: QueueName, step: Step, error: UnavailableError) -> None:
         """Send the step to its queue again, later each time, or give it up after the last try."""
-        tries = step.attempt
-        if step.chunk is not None:
-            chunk = await self._store.update_chunk(
-                step.job_id,
-                step.chunk,
-                lambda c: c.model_copy(
-                    update={
-                        "attempts": c.attempts + 1,
-                        "error": error.detail,
-                        "claimed_by": None,
-                        "running_until": None,
-                    }
-                ),
-            )
-            tries = chunk.attempts
-        else:
-            await self._store.update(
-                step.job_id,
-                lambda j: j.model_copy(update={"attempts": j.attempts + 1, "reason": error.detail}),
-            )
+        row = await self._change(step, lambda r: {"error": error.detail, "attempts": r.attempts + 1})
+        tries = step.attempt if step.chunk is None else row.attempts
         if tries >= self._settings.max_attempts:
             await self._give_up(queue, step, error.detail)
             return
         delay = min(self._settings.backoff_seconds * 2 ** (tries - 1), self._settings.max_backoff_seconds)
         delay = max(delay * random.uniform(0.8, 1.2), error.retry_after or 0)  # noqa: S311
-        _log.warning("%s of job %s again in %.0f s: %s", queue, step.job_id, delay, error.detail)
+        _log.warning("%s of job %s again in %.1f s: %s", queue, step.job_id, delay, error.detail)
         await self._queues.send(queue, step.model_copy(update={"attempt": tries + 1}), delay)
 
     async def _give_up(self, queue: QueueName, step: Step, cause: str) -> None:
-        await self._note_cause(step, cause)
+        """Record why before the message that knows it is gone."""
+        await self._change(step, lambda _: {"error": cause})
         _log.error("%s of job %s goes to the poison queue: %s", queue, step.job_id, cause)
         await self._queues.send(f"{queue}-poison", step)
 
-    async def _note_cause(self, step: Step, cause: str) -> None:
-        """Record why a step fails before the message that knows it is gone."""
-        with contextlib.suppress(NotFoundError):
-            if step.chunk is None:
-                await self._store.update(step.job_id, lambda j: j.model_copy(update={"reason": cause}))
-            else:
-                await self._store.update_chunk(
-                    step.job_id,
-                    step.chunk,
-                    lambda c: c.model_copy(
-                        update={"error": cause, "claimed_by": None, "running_until": None}
-                    ),
-                )
+    async def settle_failure(self, queue: QueueName, step: Step) -> Job | None:
+        """Settle a step that ended on its poison queue; return the job if a person has to know of it.
 
-    async def fail(self, queue: QueueName, step: Step) -> Job | None:
-        """Settle a step that ended on its poison queue; return the job if a person has to know of it."""
-        job = await self._current(step)
-        if job is None or job.is_final:
-            return job if job is not None and queue == "index" else None
+        The job's `error` is then the cause.
+        """
+        job = await self._store.find(step.job_id)
+        if job is None or job.run != step.run:
+            return None
+        if queue == "index":
+            return job
         if step.chunk is None:
-            reason = job.reason or f"The step {queue} failed too often."
-            return await self.advance(job.id, "transcription_failed", reason)
+            reason = job.error or f"The step {queue} failed too often."
+            failed = await self.advance(job, "transcription_failed", reason)
+            return job if failed else None
         chunk = await self._store.update_chunk(
             step.job_id,
             step.chunk,
             lambda c: c.model_copy(update={"status": "failed"}) if c.status == "pending" else None,
         )
-        await self._check(step)
-        return job.model_copy(update={"reason": chunk.error}) if chunk.status == "failed" else None
-
-    async def _current(self, step: Step) -> Job | None:
-        """Return the step's job, or None if the message is of an earlier run or the job is gone."""
-        job = await self._store.find(step.job_id)
-        if job is None or job.run != step.run:
-            _log.info("dropped a message of an earlier run of job %s", step.job_id)
-            return None
-        return job
+        await self._check(job)
+        return job.model_copy(update={"error": chunk.error}) if chunk.status == "failed" else None
 
     # Ingest
 
-    async def _ingest(self, step: Step) -> None:
-        job = await self._current(step)
-        if job is None or job.is_final:
-            return
+    async def _ingest(self, job: Job, _: Step) -> None:
         if job.status in ("uploaded", "planning"):
             try:
-                job = await self._plan(await self.advance(job.id, "planning"))
+                if await self.advance(job, "planning"):
+                    await self._plan(job)
             except RejectedAudioError as error:
-                await self._reject(job.id, error.detail)
-                return
+                await self._reject(job, error.detail)
             except (NotFoundError, StaleError):
-                await self.advance(
-                    job.id, "cancelled", "The file was removed or replaced before it was read."
-                )
-                return
-        await self.drive(job)
+                await self.advance(job, "cancelled", "The file was removed or replaced before it was read.")
+        await self.drive(await self._store.job(job.id))
 
-    async def _plan(self, job: Job) -> Job:
+    async def _plan(self, job: Job) -> None:
         """Copy the drop to where it cannot change, look into it, and write down where it will be cut."""
         from core.transcription import audio
 
@@ -242,7 +277,8 @@ class Steps:
                 f"the limit is {limit:g} hours."
             )
         async with self._cutting(probe):
-            plan = await asyncio.to_thread(audio.plan, reader, probe)
+            target = self._settings.chunk_seconds
+            plan = await asyncio.to_thread(audio.plan, reader, probe, target, min(15, target / 4))
         etag = await self._media.set_content_type(name, probe.content_type)
         cover = await self._store_cover(job, probe)
         facts = asdict(replace(probe, cover=None, chapters=(), tags={}))
@@ -264,8 +300,8 @@ class Steps:
         await self._catalog.set_chapters(
             job.audiobook_id, chapters_of(probe.chapters, plan.cuts, plan.duration_seconds)
         )
-        return await self.advance(
-            job.id,
+        await self.advance(
+            job,
             "transcribing",
             plan.shortfall,
             audio_blob=name,
@@ -283,8 +319,8 @@ class Steps:
         await self._media.write(name, probe.cover, probe.cover_type)
         return MediaFile(blob=name, content_type=probe.cover_type, size=len(probe.cover))
 
-    async def _reject(self, job_id: str, reason: str) -> None:
-        job = await self.advance(job_id, "rejected", reason)
+    async def _reject(self, job: Job, reason: str) -> None:
+        await self.advance(job, "rejected", reason)
         async for name in self._media.names(f"{job.audiobook_id}/{job.id}/"):
             with contextlib.suppress(NotFoundError):
                 await self._media.delete(name)
@@ -314,75 +350,18 @@ class Steps:
 
     # Transcribe
 
-    async def _transcribe(self, step: Step) -> None:
-        if step.chunk is None:
+    async def _transcribe(self, job: Job, step: Step) -> None:
+        assert step.chunk is not None
+        if job.status != "transcribing":
             return
-        job, chunk = await asyncio.gather(self._current(step), self._store.chunk(step.job_id, step.chunk))
-        if job is None or job.status != "transcribing" or chunk is None:
-            return
+        chunk = await self._store.chunk(job.id, step.chunk)
         if chunk.status == "pending":
-            owner = secrets.token_hex(8)
-            wait = await self._claim(step, owner)
-            if wait is not None:
-                await self._queues.send("transcribe", step, wait)
-                return
-            async with self._claim_kept(step, owner):
-                await self._transcribe_chunk(job, step, owner)
-        await self._check(step)
+            await self._transcribe_chunk(job, chunk)
+        await self._check(job)
 
-    async def _claim(self, step: Step, owner: str) -> float | None:
-        """Take the chunk for this worker; return the seconds to wait if another has it."""
-        assert step.chunk is not None
-        life = timedelta(seconds=self._settings.claim_seconds)
-
-        def take(chunk: Chunk) -> Chunk | None:
-            free = chunk.running_until is None or chunk.running_until <= now()
-            if chunk.status != "pending" or not free:
-                return None
-            return chunk.model_copy(update={"claimed_by": owner, "running_until": now() + life})
-
-        chunk = await self._store.update_chunk(step.job_id, step.chunk, take)
-        if chunk.claimed_by == owner:
-            return None
-        if chunk.status != "pending" or chunk.running_until is None:
-            return 1.0
-        return max(1.0, (chunk.running_until - now()).total_seconds() + 1)
-
-    @contextlib.asynccontextmanager
-    async def _claim_kept(self, step: Step, owner: str) -> AsyncIterator[None]:
-        """Renew the claim for as long as the work goes on."""
-        assert step.chunk is not None
-        index = step.chunk
-        life = self._settings.claim_seconds
-
-        async def renew() -> None:
-            while True:
-                await asyncio.sleep(life / 3)
-                with contextlib.suppress(UnavailableError):
-                    await self._store.update_chunk(
-                        step.job_id,
-                        index,
-                        lambda c: (
-                            c.model_copy(update={"running_until": now() + timedelta(seconds=life)})
-                            if c.claimed_by == owner
-                            else None
-                        ),
-                    )
-
-        renewal = asyncio.create_task(renew())
-        try:
-            yield
-        finally:
-            renewal.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await renewal
-
-    async def _transcribe_chunk(self, job: Job, step: Step, owner: str) -> None:
+    async def _transcribe_chunk(self, job: Job, chunk: Chunk) -> None:
         from core.transcription import timing
 
-        assert step.chunk is not None
-        chunk = await self._store.chunk(job.id, step.chunk)
-        assert chunk is not None
         usage: dict[str, Any] = {}
         with tempfile.TemporaryFile() as flac:
             piece = await self._cut(job, chunk, flac)
@@ -461,25 +440,28 @@ class Steps:
         async with self._cutting(probe):
             return await asyncio.to_thread(audio.cut, reader, probe, audio.Cut(**chunk.cut), target)
 
-    async def _check(self, step: Step) -> None:
+    async def _check(self, job: Job) -> None:
         """Fan in: if every chunk is final, join them. Done after every chunk, whoever did it."""
-        if all(chunk.status != "pending" for chunk in await self._store.chunks(step.job_id)):
-            await self._queues.send("assemble", step.model_copy(update={"chunk": None, "attempt": 1}))
+        if all(chunk.status != "pending" for chunk in await self._store.chunks(job.id)):
+            await self._queues.send("assemble", _step_of(job))
 
     # Assemble
 
-    async def _assemble(self, step: Step) -> None:
-        from core.transcription import formats
-
-        job = await self._current(step)
-        if job is None or job.status not in ("transcribing", "assembling"):
+    async def _assemble(self, job: Job, _: Step) -> None:
+        if job.status == "enriching":
+            await self.drive(job)
+        if job.status not in ("transcribing", "assembling"):
             return
         chunks = await self._store.chunks(job.id)
         if any(chunk.status == "pending" for chunk in chunks):
             return
+        if await self.advance(job, "assembling", job.shortfall):
+            await self._write_transcript(job, chunks)
+
+    async def _write_transcript(self, job: Job, chunks: list[Chunk]) -> None:
+        from core.transcription import formats
+
         failed = [chunk for chunk in chunks if chunk.status == "failed"]
-        counts = {"done": len(chunks) - len(failed), "failed": len(failed)}
-        await self.advance(job.id, "assembling", job.shortfall, **counts)
         transcript = await self._join(job, chunks)
         prefix = f"{job.audiobook_id}/{job.id}/transcript"
         makers = {"txt": formats.to_txt, "srt": formats.to_srt, "vtt": formats.to_vtt}
@@ -498,12 +480,13 @@ class Steps:
         if failed:
             causes = "; ".join(dict.fromkeys(chunk.error or "unknown cause" for chunk in failed))
             await self.advance(
-                job.id,
+                job,
                 "transcription_failed",
                 f"{len(failed)} of {len(chunks)} parts could not be transcribed: {causes}",
             )
             return
-        await self.drive(await self.advance(job.id, "enriching", job.shortfall))
+        if await self.advance(job, "enriching", job.shortfall):
+            await self._queues.send("enrich", _step_of(job))
 
     async def _join(self, job: Job, chunks: list[Chunk]) -> Transcript:
         from core.transcription import timing
@@ -525,34 +508,39 @@ class Steps:
 
     # Enrich and index
 
-    async def _enrich(self, step: Step) -> None:
-        job = await self._current(step)
-        if job is None or job.status not in ("enriching", "ready"):
-            return
+    async def _enrich(self, job: Job, _: Step) -> None:
         if job.status == "enriching":
             book = await self._catalog.book(job.audiobook_id)
             if book.job_id == job.id and book.transcript_prefix is not None:
-                content = await self._media.read(f"{book.transcript_prefix}.json")
-                transcript = await asyncio.to_thread(Transcript.model_validate_json, content)
-                chapters = await self._catalog.stored_chapters(book.id)
-                findings = await enrich(self._models.text, book.title, chapters, transcript)
-                await self._catalog.set_chapters(book.id, findings.chapters)
+                await self._describe(job, book, f"{book.transcript_prefix}.json")
+            if not await self.advance(job, "ready", job.shortfall):
+                return
+        elif job.status != "ready":
+            return
+        await self._queues.send("index", _step_of(job))
 
-                def finish(book: Book) -> Book | None:
-                    if book.job_id != job.id:
-                        return None
-                    found: dict[str, Any] = {"summary": findings.summary, "tags": findings.tags}
-                    if self._settings.auto_publish and book.visibility == "draft":
-                        found |= {
-                            "visibility": "published",
-                            "price": book.price or Money(amount=0, currency="USD"),
-                        }
-                    return book.model_copy(update=found)
+    async def _describe(self, job: Job, book: Book, transcript_blob: str) -> None:
+        content = await self._media.read(transcript_blob)
+        transcript = await asyncio.to_thread(Transcript.model_validate_json, content)
+        chapters = await self._catalog.stored_chapters(book.id)
+        findings = await enrich(self._models.text, book.title, chapters, transcript)
+        await self._catalog.set_chapters(book.id, findings.chapters)
 
-                await self._catalog.update(book.id, finish)
-            await self.advance(job.id, "ready", job.shortfall)
-        await self._queues.send("index", step.model_copy(update={"attempt": 1}))
+        def finish(book: Book) -> Book | None:
+            if book.job_id != job.id:
+                return None
+            found: dict[str, Any] = {"summary": findings.summary, "tags": findings.tags}
+            if self._settings.auto_publish and book.visibility == "draft":
+                free = Money(amount=0, currency="USD")
+                found |= {"visibility": "published", "price": book.price or free}
+            return book.model_copy(update=found)
 
-    async def _index(self, step: Step) -> None:
+        await self._catalog.update(book.id, finish)
+
+    async def _index(self, _: Job, __: Step) -> None:
         revision = await self._catalog.rebuild_index()
         _log.info("the catalog is at revision %s", revision)
+
+
+def _step_of(job: Job) -> Step:
+    return Step(job_id=job.id, run=job.run, traceparent=job.traceparent)

@@ -85,9 +85,9 @@ class JobStore:
             except ConflictError:
                 continue
 
-    async def chunk(self, job_id: str, index: int) -> Chunk | None:
-        found = await self._jobs.find(Chunk, job_id, _chunk_key(index))
-        return None if found is None else found.value
+    async def chunk(self, job_id: str, index: int) -> Chunk:
+        """Raises NotFoundError."""
+        return (await self._jobs.get(Chunk, job_id, _chunk_key(index))).value
 
     async def chunks(self, job_id: str) -> list[Chunk]:
         """Return all chunks of a job in order."""

@@ -1,4 +1,5 @@
 const RENEW_BEFORE_MS = 60_000;
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
 const RETRY_AFTER_MS = [0, 1_000, 4_000];
 
 /** Why the server gave no recording or transcript, in words for a person. */
@@ -21,6 +22,7 @@ export class Source {
   #expires = 0;
   #failures = 0;
   #loading = null;
+  #timer = 0;
   #position = 0;
 
   /** `onTrouble(sentence)` is called when the recording cannot be had, and with "" when it can again. */
@@ -41,50 +43,55 @@ export class Source {
   /** Begin to load, at a position in seconds. */
   async open(position) {
     this.#position = position;
-    await this.#load(false);
+    await this.#load();
   }
 
   /** Go to a position, loading anew if the link has ended. */
   async seek(position) {
     this.#position = position;
-    if (this.#stale) await this.#load(!this.#audio.paused);
+    if (this.#isStale) await this.#reload();
     else this.#audio.currentTime = position;
   }
 
   async play() {
-    if (this.#stale || this.#audio.error) {
-      this.#failures = 0;
-      await this.#load(true);
-    } else {
-      await this.#start();
-    }
+    this.#failures = 0;
+    const usable = !this.#loading && !this.#isStale && !this.#audio.error;
+    if (usable || (await this.#load())) await this.#start();
   }
 
-  get #stale() {
+  get #isStale() {
     return Date.now() > this.#expires - RENEW_BEFORE_MS / 2;
   }
 
-  #load(playing) {
-    this.#loading ??= this.#loadNow(playing).finally(() => {
+  /** Take a new link, and go on playing if it was playing. */
+  async #reload() {
+    const playing = !this.#audio.paused;
+    if ((await this.#load()) && playing) await this.#start();
+  }
+
+  /** True when the audio has a link that is good; those who ask while one is fetched wait for the same. */
+  #load() {
+    this.#loading ??= this.#fetchLink().finally(() => {
       this.#loading = null;
     });
     return this.#loading;
   }
 
-  async #loadNow(playing) {
+  async #fetchLink() {
     try {
       const link = await fetchJson(this.#address);
       this.#expires = Date.parse(link.expires_at);
       const wait = this.#expires - Date.now() - RENEW_BEFORE_MS;
-      setTimeout(() => this.#renew(this.#expires), Math.min(Math.max(wait, 1_000), 2 ** 31 - 1));
+      clearTimeout(this.#timer);
+      this.#timer = setTimeout(() => this.#renew(), Math.min(Math.max(wait, 1_000), LONGEST_TIMER_MS));
       this.#audio.src = link.url;
       this.#audio.currentTime = this.#position;
       this.#onTrouble("");
+      return true;
     } catch (error) {
       this.#onTrouble(error instanceof RefusedError ? error.message : "No connection. Press play to try again.");
-      return;
+      return false;
     }
-    if (playing) await this.#start();
   }
 
   async #start() {
@@ -96,8 +103,9 @@ export class Source {
     }
   }
 
-  #renew(expires) {
-    if (expires === this.#expires && !this.#audio.paused) this.#load(true);
+  /** A link that ends while nothing plays is renewed when something does. */
+  #renew() {
+    if (!this.#audio.paused) this.#reload();
   }
 
   #recover() {
@@ -107,7 +115,6 @@ export class Source {
       this.#onTrouble("The recording cannot be loaded right now. Press play to try again.");
       return;
     }
-    const playing = !this.#audio.paused;
-    setTimeout(() => this.#load(playing), wait);
+    setTimeout(() => this.#reload(), wait);
   }
 }

@@ -1,0 +1,154 @@
+"""`python -m localhost` runs the whole product here; `python -m localhost admin EMAIL` names an admin."""
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from localhost.azurite import ROOT, STORAGE, Azurite
+from localhost.child import Child
+from localhost.environment import choose_ai, load_local_settings, set_defaults
+from localhost.errors import AppImportError, LocalhostError
+from localhost.first_run import (
+    LISTENER,
+    admin_account,
+    register,
+    show_demo,
+    wait_until_ready,
+    write_ready_file,
+)
+from localhost.host import Host, HostOptions, open_port
+from localhost.logs import set_up_logs
+
+log = logging.getLogger("localhost")
+
+
+def parse_arguments(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m localhost", description="Run the whole product on this machine."
+    )
+    parser.add_argument("--port", type=int, default=7071, help="where the app listens (default 7071)")
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument("--data", type=Path, default=Path(".data"), help="keeps all data (default .data)")
+    place.add_argument("--ephemeral", action="store_true", help="keep nothing; every part takes a free port")
+    parser.add_argument("--no-demo", action="store_true", help="no demo books, no demo listener")
+    parser.add_argument(
+        "--ready-file", type=Path, help="written when the app answers, with addresses and pid"
+    )
+    parser.add_argument("--openai-base-url", help="an OpenAI-compatible server instead of the offline AI")
+    parser.add_argument(
+        "--app", type=Path, default=ROOT, help="folder with function_app.py (default: this one)"
+    )
+    parser.add_argument(
+        "--lease",
+        type=float,
+        default=30,
+        metavar="SECONDS",
+        help="how long a killed run keeps its messages (default 30; 600 in the cloud)",
+    )
+    commands = parser.add_subparsers(dest="command", metavar="admin EMAIL")
+    admin = commands.add_parser("admin", help="give an existing account the admin role")
+    admin.add_argument("email")
+    return parser.parse_args(arguments)
+
+
+async def serve(options: argparse.Namespace) -> None:
+    """Start everything in order, serve until SIGTERM, SIGINT or the end of a part, and stop everything."""
+    stopped = asyncio.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(name, stopped.set)
+    listener = open_port(0 if options.ephemeral else options.port)
+    port = listener.getsockname()[1]
+    app = options.app.resolve()
+    load_local_settings(app)
+    async with contextlib.AsyncExitStack() as parts:
+        parts.callback(listener.close)
+        azurite = await parts.enter_async_context(
+            Azurite.start(data=options.data, ephemeral=options.ephemeral)
+        )
+        if not options.ephemeral and not azurite.has_usual_ports:
+            log.warning("ports 10000 to 10002 are taken, Azurite uses others")
+        os.environ[STORAGE] = azurite.connection_string
+        ai = await parts.enter_async_context(choose_ai(options.openai_base_url))
+        set_defaults(port, None if options.ephemeral else options.data, with_demo=not options.no_demo)
+        host_options = HostOptions(
+            folder=app, connection_string=azurite.connection_string, lease_seconds=options.lease
+        )
+        await parts.enter_async_context(Host.start(host_options, listener))
+        greeting = asyncio.create_task(greet(options, f"http://localhost:{port}"))
+        try:
+            await wait_for_end(stopped, greeting, [azurite.child, *([ai] if ai else [])])
+        finally:
+            greeting.cancel()
+            await asyncio.wait([greeting])
+            log.info("stopping")
+
+
+async def greet(options: argparse.Namespace, base_url: str) -> None:
+    """Make the accounts, write the ready file, show the demo."""
+    await wait_until_ready(base_url)
+    admin = admin_account()
+    await register(base_url, admin)
+    if not options.no_demo:
+        await register(base_url, LISTENER)
+    if options.ready_file is not None:
+        write_ready_file(options.ready_file, base_url, admin)
+    if not options.no_demo:
+        await show_demo(base_url, admin)
+
+
+async def wait_for_end(stopped: asyncio.Event, greeting: asyncio.Task[None], children: list[Child]) -> None:
+    """Return when asked to stop; raise when the greeting failed or a part ended by itself."""
+    asked = asyncio.create_task(stopped.wait())
+    ends: dict[asyncio.Task[Any], str] = {asyncio.create_task(child.wait()): child.name for child in children}
+    waiting: set[asyncio.Task[Any]] = {asked, greeting, *ends}
+    try:
+        while not asked.done():
+            done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            waiting -= done
+            for task in done & ends.keys():
+                raise LocalhostError(f"{ends[task]} has ended unexpectedly: {task.result()}")
+            if greeting in done:
+                greeting.result()
+    finally:
+        for task in waiting - {greeting}:
+            task.cancel()
+
+
+def name_admin(email: str) -> None:
+    """Give an existing account the admin role."""
+    raise LocalhostError(f"cannot name {email}: the app offers no such command yet")
+
+
+def main() -> int:
+    """Run, and tell in one line why not; the traceback only where it is the app's own."""
+    options = parse_arguments(sys.argv[1:])
+    set_up_logs()
+    try:
+        if options.command == "admin":
+            name_admin(options.email)
+        else:
+            asyncio.run(serve(options))
+    except AppImportError as error:
+        if error.__cause__ is not None:
+            traceback.print_exception(error.__cause__)
+        print(error, file=sys.stderr)
+        return 1
+    except LocalhostError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # A synchronous function may still run in its thread, and an ordinary exit would wait for it.
+    os._exit(code)

@@ -1,0 +1,138 @@
+"""Starts Azurite, the emulator of Azure Storage, from the repository's own node_modules."""
+
+import asyncio
+import fcntl
+import re
+import shutil
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Self
+
+from localhost.child import Child
+from localhost.errors import AzuriteError, ChildError
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPT = Path(__file__).with_name("azurite.cjs")
+STORAGE = "AzureWebJobsStorage"
+"""The setting in which the app finds its storage."""
+SERVICES = ("blob", "queue", "table")
+USUAL_PORTS = (10000, 10001, 10002)
+READY = re.compile(r"Azurite \w+ service is successfully listening at (\S+)")
+ACCOUNT = "devstoreaccount1"
+KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+LOCK_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Azurite:
+    """A running Azurite: one process with the blob, queue and table services on loopback."""
+
+    connection_string: str
+    child: Child
+    has_usual_ports: bool
+
+    @classmethod
+    @asynccontextmanager
+    async def start(cls, *, data: Path = Path(".data"), ephemeral: bool = False) -> AsyncIterator[Self]:
+        """Run Azurite until the block ends.
+
+        Ephemeral: everything in memory, free ports. Else its files live in `data`/azurite and the ports are
+        the usual ones unless they are taken. Raises AzuriteError with one line that says what to do.
+        """
+        node = find_node()
+        if ephemeral:
+            async with cls._run([node, str(SCRIPT), "--inMemoryPersistence"], (0, 0, 0)) as azurite:
+                yield azurite
+            return
+        folder = make_folder(data / "azurite")
+        with (folder / "lock").open("w") as lock:
+            await take_lock(lock, folder)
+            ports = USUAL_PORTS if all(map(is_free, USUAL_PORTS)) else (0, 0, 0)
+            command = [node, str(SCRIPT), "--location", str(folder)]
+            async with cls._run(command, ports, lock.fileno()) as azurite:
+                yield azurite
+
+    @classmethod
+    @asynccontextmanager
+    async def _run(cls, command: list[str], ports: tuple[int, ...], inherit: int = -1) -> AsyncIterator[Self]:
+        options = ["--silent", "--skipApiVersionCheck", "--disableTelemetry"]
+        for service, port in zip(SERVICES, ports, strict=True):
+            options += [f"--{service}Port", str(port)]
+        child = Child.start("Azurite", [*command, *options], READY, times=len(SERVICES), inherit=inherit)
+        with explaining_failure():
+            running = await child.__aenter__()
+        try:
+            yield cls(build_connection_string(running.found), running, ports == USUAL_PORTS)
+        finally:
+            await child.__aexit__(None, None, None)
+
+
+def build_connection_string(addresses: list[str]) -> str:
+    """From the addresses of the blob, queue and table services; account and key are Azurite's public ones."""
+    parts = ["DefaultEndpointsProtocol=http", f"AccountName={ACCOUNT}", f"AccountKey={KEY}"]
+    parts += [
+        f"{service.title()}Endpoint={address}/{ACCOUNT}"
+        for service, address in zip(SERVICES, addresses, strict=True)
+    ]
+    return ";".join(parts) + ";"
+
+
+def find_node() -> str:
+    """The path of Node; AzuriteError when it or the npm packages are missing."""
+    node = shutil.which("node")
+    if node is None:
+        raise AzuriteError("Node.js is not installed: install version 20 or newer (https://nodejs.org)")
+    if not (ROOT / "node_modules" / "azurite").is_dir():
+        raise AzuriteError("Azurite is not installed: run `make setup` (or `npm ci`)")
+    return node
+
+
+def make_folder(folder: Path) -> Path:
+    """Create the data folder and prove that it can be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "lock").touch()
+    except OSError as error:
+        raise AzuriteError(f"the data folder {folder} cannot be used: {error.strerror}") from error
+    return folder.resolve()
+
+
+async def take_lock(lock: IO[str], folder: Path) -> None:
+    """Lock the data for this process and its Azurite: the lock ends when both have, however they end.
+
+    Waits a little, since an Azurite whose parent was killed is still writing its data.
+    """
+    deadline = asyncio.get_running_loop().time() + LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if asyncio.get_running_loop().time() > deadline:
+                raise AzuriteError(
+                    f"the data folder {folder} is in use: stop the other run or choose another with --data"
+                ) from None
+            await asyncio.sleep(0.1)
+        else:
+            return
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+@contextmanager
+def explaining_failure() -> Iterator[None]:
+    try:
+        yield
+    except ChildError as error:
+        hint = "if its data is damaged, move the data folder away or run with --ephemeral"
+        raise AzuriteError(f"{error} ({hint})") from error

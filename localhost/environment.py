@@ -1,0 +1,79 @@
+"""Fills the environment with what the app needs on one machine; what is set already always wins."""
+
+import json
+import os
+import re
+import secrets
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from localhost.child import Child
+from localhost.errors import HostConfigError
+
+READY = re.compile(r"listening on (\S+)")
+
+
+def load_local_settings(folder: Path) -> None:
+    """Take the values of local.settings.json, the file that the Functions tools use, where it exists."""
+    path = folder / "local.settings.json"
+    if not path.exists():
+        return
+    try:
+        values = json.loads(path.read_text("utf-8")).get("Values", {})
+        for name, value in values.items():
+            os.environ.setdefault(name, str(value))
+    except (OSError, ValueError, AttributeError) as error:
+        raise HostConfigError(f"{path} cannot be read: {error}") from error
+
+
+def set_defaults(port: int, data: Path | None, *, with_demo: bool) -> None:
+    """Set what is unset; `data` is None for a run that keeps nothing."""
+    defaults = {
+        "JWT_SIGNING_KEY": secrets.token_hex(32) if data is None else _keep_signing_key(data / "jwt.key"),
+        "ADMIN_EMAILS": "admin@aloud.example",
+        "PUBLIC_BASE_URL": f"http://localhost:{port}",
+        "AZURE_FUNCTIONS_ENVIRONMENT": "Development",
+        "AzureWebJobsDisableHomepage": "true",
+        "AzureFunctionsJobHost__extensions__queues__maxPollingInterval": "00:00:00.5",
+        # a person who waits at this machine wants to hear of a failure within a minute
+        "BACKOFF_SECONDS": "1.5",
+        "MAX_ATTEMPTS": "6",
+        "CATALOG_REFRESH_SECONDS": "1",
+        "SERVER_TIMING": "true",
+    }
+    if with_demo:
+        defaults["AUTO_PUBLISH"] = "true"
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
+    # A local.settings.json made for `func start` asks for the container scan, which this host has not.
+    os.environ["BLOB_TRIGGER_SOURCE"] = "EventGrid"
+
+
+@asynccontextmanager
+async def choose_ai(base_url: str | None) -> AsyncIterator[Child | None]:
+    """Point the app at an AI until the block ends: the given, else the configured, else the offline one."""
+    if base_url is not None:
+        os.environ["OPENAI_BASE_URL"] = base_url
+        os.environ.setdefault("OPENAI_API_KEY", "local")
+        yield None
+    elif os.environ.get("OPENAI_API_KEY") or os.environ.get("OPENAI_BASE_URL"):
+        yield None
+    else:
+        command = [sys.executable, "-m", "localhost.ai", "--port", "0"]
+        async with Child.start("the offline AI", command, READY) as child:
+            os.environ["OPENAI_BASE_URL"] = child.found[0]
+            os.environ["OPENAI_API_KEY"] = "offline"
+            os.environ.setdefault("SPEECH_MODEL", "offline-speech")
+            os.environ.setdefault("TEXT_MODEL", "offline-text")
+            yield child
+
+
+def _keep_signing_key(path: Path) -> str:
+    """Made once, readable by the owner only, so that sessions survive a restart."""
+    if not path.exists():
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_hex(32))
+    return path.read_text("utf-8").strip()
