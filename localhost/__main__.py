@@ -11,7 +11,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from localhost.azurite import ROOT, STORAGE, Azurite
+from localhost.azurite import ROOT, STORAGE, Azurite, find_running, noted_as_running
 from localhost.child import Child
 from localhost.environment import choose_ai, load_local_settings, set_defaults
 from localhost.errors import AppImportError, LocalhostError
@@ -75,6 +75,8 @@ async def serve(options: argparse.Namespace) -> None:
         if not options.ephemeral and not azurite.has_usual_ports:
             log.warning("ports 10000 to 10002 are taken, Azurite uses others")
         os.environ[STORAGE] = azurite.connection_string
+        if not options.ephemeral:
+            parts.enter_context(noted_as_running(options.data, azurite.connection_string))
         ai = await parts.enter_async_context(choose_ai(options.openai_base_url))
         set_defaults(port, None if options.ephemeral else options.data, with_demo=not options.no_demo)
         host_options = HostOptions(
@@ -121,9 +123,26 @@ async def wait_for_end(stopped: asyncio.Event, greeting: asyncio.Task[None], chi
             task.cancel()
 
 
-def name_admin(email: str) -> None:
-    """Give an existing account the admin role."""
-    raise LocalhostError(f"cannot name {email}: the app offers no such command yet")
+async def name_admin(options: argparse.Namespace) -> None:
+    """Give an existing account the admin role, in the data of a running host or of one that is not."""
+    async with contextlib.AsyncExitStack() as parts:
+        connection = find_running(options.data)
+        if connection is None:
+            azurite = await parts.enter_async_context(Azurite.start(data=options.data))
+            connection = azurite.connection_string
+        os.environ[STORAGE] = connection
+        load_local_settings(options.app)
+        set_defaults(options.port, options.data, with_demo=False)
+        from core.errors import NotFoundError
+        from functions.http import services
+
+        try:
+            profile = await services().accounts.grant_role(options.email, "admin")
+        except NotFoundError as error:
+            raise LocalhostError(f"{error.detail} Register it first.") from None
+        finally:
+            await services().close()
+    print(f"{profile.email} is an administrator from its next sign-in on.")
 
 
 def main() -> int:
@@ -132,7 +151,7 @@ def main() -> int:
     set_up_logs()
     try:
         if options.command == "admin":
-            name_admin(options.email)
+            asyncio.run(name_admin(options))
         else:
             asyncio.run(serve(options))
     except AppImportError as error:

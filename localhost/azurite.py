@@ -136,3 +136,24 @@ def explaining_failure() -> Iterator[None]:
     except ChildError as error:
         hint = "if its data is damaged, move the data folder away or run with --ephemeral"
         raise AzuriteError(f"{error} ({hint})") from error
+
+
+@contextmanager
+def noted_as_running(data: Path, connection_string: str) -> Iterator[None]:
+    """Leave word in the data folder of where its storage is to be found, for as long as the block runs."""
+    note = data / "storage.txt"
+    note.write_text(connection_string, "utf-8")
+    try:
+        yield
+    finally:
+        note.unlink(missing_ok=True)
+
+
+def find_running(data: Path) -> str | None:
+    """Return the connection string of the storage that runs on this folder; None if none answers."""
+    note = data / "storage.txt"
+    if not note.exists():
+        return None
+    connection_string = note.read_text("utf-8")
+    endpoint = re.search(r"TableEndpoint=http://127\.0\.0\.1:(\d+)/", connection_string)
+    return connection_string if endpoint and not is_free(int(endpoint[1])) else None

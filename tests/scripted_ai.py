@@ -47,7 +47,7 @@ WORDS = re.findall(
 
 
 TONE_FRAME = 0.02
-SHORTEST_TONE = 0.1
+SHORTEST_TONE = 0.06
 
 
 @dataclass(frozen=True)
