@@ -198,7 +198,7 @@ async def page_home(visit: Visit) -> func.HttpResponse:
     return visit.render(
         "home.html",
         books=shelf.items,
-        jobs=[job for job in jobs if job.status != "ready"],
+        jobs=[job for job in jobs if job.status != "ready" or job.visibility == "draft"],
         after="after" in visit.request.params,
         more_query=f"?after={signer().sign('shelf', shelf.after)}" if shelf.after else "",
     )

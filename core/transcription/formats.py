@@ -48,7 +48,7 @@ def to_txt(transcript: Transcript) -> str:
     """Write plain text: a new paragraph after a long pause, a line in brackets for what is missing."""
     gaps = [(gap.start_seconds, _describe(gap)) for gap in transcript.gaps]
     paragraphs = sorted([*_paragraphs(transcript), *gaps], key=lambda paragraph: paragraph[0])
-    return "\n".join(f"{text}\n" for _, text in paragraphs)
+    return "\n".join(f"{text}\n" for _, text in paragraphs if text)
 
 
 def _describe(gap: Gap) -> str:
@@ -65,11 +65,11 @@ def _paragraphs(transcript: Transcript) -> Iterator[tuple[float, str]]:
             long = sum(len(s.text) for s in held) > _PARAGRAPH_CHARACTERS
             gap = any(last.start_seconds < start <= segment.start_seconds for start in breaks)
             if pause >= _PARAGRAPH_PAUSE_SECONDS or long or gap:
-                yield held[0].start_seconds, " ".join(_clean(s.text) for s in held)
+                yield held[0].start_seconds, _clean(" ".join(s.text for s in held))
                 held = []
         held.append(segment)
     if held:
-        yield held[0].start_seconds, " ".join(_clean(s.text) for s in held)
+        yield held[0].start_seconds, _clean(" ".join(s.text for s in held))
 
 
 def _cues(transcript: Transcript) -> Iterator[_Cue]:

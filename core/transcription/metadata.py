@@ -15,11 +15,35 @@ _PART_SECONDS = 20 * 60
 _GENERIC = re.compile(r"^(chapter|track|part|kapitel|chapitre)?[\s_.#-]*\d*$", re.IGNORECASE)
 _MAX_CHAPTERS = 2000
 
+# the languages that most audiobooks are in, by the codes of ISO 639-2 that tags use and by name
+_LANGUAGES = {
+    "en": {"eng", "english"},
+    "de": {"deu", "ger", "german"},
+    "fr": {"fra", "fre", "french"},
+    "es": {"spa", "spanish"},
+    "it": {"ita", "italian"},
+    "pt": {"por", "portuguese"},
+    "nl": {"nld", "dut", "dutch"},
+    "pl": {"pol", "polish"},
+    "ru": {"rus", "russian"},
+    "zh": {"zho", "chi", "chinese"},
+    "ja": {"jpn", "japanese"},
+}
+
 
 def title_from_name(blob_name: str) -> str:
     """Return a title for a file that has none: its name without folder, ending and underscores."""
     stem = PurePosixPath(blob_name).stem
     return re.sub(r"[\s_]+", " ", stem).strip() or "Untitled"
+
+
+def language_code(language: str | None) -> str | None:
+    """Return the code (BCP 47) of a language that is given by code or by English name; None if unknown."""
+    plain = (language or "").strip().lower()
+    for code, others in _LANGUAGES.items():
+        if plain in others:
+            return code
+    return plain if re.fullmatch(r"[a-z]{2,3}(-[a-z0-9]{2,8})*", plain) and plain != "und" else None
 
 
 def _names(text: str | None) -> tuple[str, ...]:
@@ -47,7 +71,7 @@ def fill_from_tags(book: Book, tags: Mapping[str, str], blob_name: str) -> Book:
         or None,
         "genres": book.genres or _names(tags.get("genre")),
         "publisher": book.publisher or tags.get("publisher"),
-        "language": book.language or tags.get("language"),
+        "language": book.language or language_code(tags.get("language")),
         "release_date": book.release_date or (year or "")[:10] or None,
     }
     return book.model_copy(update=found)

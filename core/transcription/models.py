@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from core.catalog.models import FINAL_STATUSES, ProcessingStatus
+from core.catalog.models import FINAL_STATUSES, ProcessingStatus, Visibility
 from core.transcription.transcript import Segment
 
 ChunkStatus = Literal["pending", "done", "failed"]
@@ -143,6 +143,7 @@ class JobView(BaseModel):
     id: str
     audiobook_id: str
     title: str
+    visibility: Visibility
     blob_name: str
     status: ProcessingStatus
     reason: str | None

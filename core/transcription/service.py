@@ -224,6 +224,7 @@ class Transcription:
                 include={"id", "audiobook_id", "blob_name", "status", "reason", "duration_seconds"}
             ),
             title=book.title,
+            visibility=book.visibility,
             created_at=job.created_at,
             updated_at=max([job.updated_at, *(chunk.updated_at for chunk in chunks)]),
             attempts=job.attempts + sum(chunk.attempts for chunk in chunks),

@@ -33,7 +33,7 @@ from core.storage.blobs import Container
 from core.storage.queues import Queues
 from core.transcription.blocks import BlockCache, BlockReader
 from core.transcription.enrichment import enrich
-from core.transcription.metadata import chapters_of, fill_from_tags
+from core.transcription.metadata import chapters_of, fill_from_tags, language_code
 from core.transcription.models import Chunk, ChunkResult, Job, QueueName, Step, Work
 from core.transcription.store import JobStore
 from core.transcription.transcript import Segment, Transcript
@@ -474,7 +474,9 @@ class Steps:
             if book.job_id != job.id:
                 return None
             found = {"transcript_prefix": prefix, "coverage": round(transcript.coverage, 4)}
-            return book.model_copy(update={**found, "language": book.language or transcript.language})
+            return book.model_copy(
+                update={**found, "language": book.language or language_code(transcript.language)}
+            )
 
         await self._catalog.update(job.audiobook_id, attach)
         if failed:

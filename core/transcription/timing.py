@@ -32,7 +32,12 @@ MIN_WORDS_PER_MINUTE = 60
 _NEAR_LIMIT = 0.97
 # A rate says nothing over less time than this.
 _RATE_SECONDS = 20.0
-_PAUSE_SECONDS = 0.3
+_PAUSE_SECONDS = 0.15
+# How far a sentence's end may be from where its share of the text puts it.
+_REACH_SECONDS = 8.0
+_FULL_PAUSE_SECONDS = 0.8
+_PAUSE_WORTH = 3.0
+_IMPOSSIBLE = 1e9
 _LONG_PAUSE_SECONDS = 0.6
 
 
@@ -89,7 +94,7 @@ def find_loop(text: str) -> str | None:
 def spread(text: str, spans: Spans, duration: float) -> list[Segment]:
     """Lay sentences over the stretches that have sound, each as long as its share of the text.
 
-    Where a sentence would end near a pause, it ends at the pause. Times are from the chunk's start.
+    Sentences end at pauses where these are near enough. Times are from the chunk's start.
     """
     sentences = split_sentences(text)
     if not sentences or duration <= 0:
@@ -97,32 +102,79 @@ def spread(text: str, spans: Spans, duration: float) -> list[Segment]:
     clock = _SoundClock(spans, duration)
     weights = [0, *accumulate(len(sentence) + 1 for sentence in sentences)]
     bounds = [clock.total * weight / weights[-1] for weight in weights]
-    for index in range(1, len(sentences)):
-        reach = min(2.0, 0.4 * (bounds[index + 1] - bounds[index]), 0.4 * (bounds[index] - bounds[index - 1]))
-        bounds[index] = clock.nearest_pause(bounds[index], reach)
+    bounds = _move_to_pauses(bounds, clock.pauses)
     return _number(
         (clock.after(start), clock.before(end), sentence, "estimated", ())
         for sentence, (start, end) in zip(sentences, pairwise(bounds), strict=True)
     )
 
 
+@dataclass(frozen=True)
+class _Bound:
+    """A choice for the end of a sentence, at a count of seconds with sound; `cost` is that of all so far."""
+
+    cost: float
+    count: float
+    previous: "_Bound | None"
+
+
+def _move_to_pauses(bounds: Sequence[float], pauses: Sequence[tuple[float, float]]) -> list[float]:
+    """Choose for each inner bound its place or a pause near it, so that all sentences fit best together.
+
+    A sentence that becomes longer or shorter than its share costs, a pause pays by its length.
+    """
+    choices = [_Bound(0.0, bounds[0], None)]
+    for start, end in pairwise(bounds):
+        share = end - start
+        ends = [(end, 0.0)]
+        if end < bounds[-1]:
+            ends += [(count, pause) for count, pause in pauses if abs(count - end) <= _REACH_SECONDS]
+        choices = [
+            min(
+                (
+                    _Bound(
+                        before.cost
+                        + _strain(count - before.count, share)
+                        - _PAUSE_WORTH * min(pause, _FULL_PAUSE_SECONDS),
+                        count,
+                        before,
+                    )
+                    for before in choices
+                ),
+                key=lambda bound: bound.cost,
+            )
+            for count, pause in ends
+        ]
+    chosen: list[float] = []
+    bound: _Bound | None = choices[0]
+    while bound is not None:
+        chosen.append(bound.count)
+        bound = bound.previous
+    return chosen[::-1]
+
+
+def _strain(length: float, share: float) -> float:
+    if length <= 0:
+        return _IMPOSSIBLE
+    return float(((length - share) / (0.25 * share + 0.2)) ** 2)
+
+
 class _SoundClock:
-    """Counts only the seconds with sound: turns such a count into a time."""
+    """Counts only the seconds with sound: turns such a count into a time.
+
+    `pauses` are (count, length in seconds).
+    """
 
     def __init__(self, spans: Spans, duration: float) -> None:
         inside = [(max(0.0, start), min(duration, end)) for start, end in spans]
         self._spans = [(start, end) for start, end in inside if end > start] or [(0.0, duration)]
         self._begins = [0.0, *accumulate(end - start for start, end in self._spans)]
         self.total = self._begins.pop()
-        self._pauses = [
-            begin
+        self.pauses = [
+            (begin, start - end)
             for begin, ((_, end), (start, _)) in zip(self._begins[1:], pairwise(self._spans), strict=True)
             if start - end >= _PAUSE_SECONDS
         ]
-
-    def nearest_pause(self, count: float, reach: float) -> float:
-        near = min(self._pauses, key=lambda pause: abs(pause - count), default=count)
-        return near if abs(near - count) <= reach else count
 
     def after(self, count: float) -> float:
         """Return when the sound goes on after `count` seconds of it."""
