@@ -60,7 +60,11 @@ class Settings(BaseModel):
         900, alias="ACCESS_TOKEN_SECONDS", gt=0, le=900, description="Life of an access token."
     )
     session_days: int = Field(
-        30, alias="SESSION_DAYS", gt=0, le=365, description="Days after which an unused session ends."
+        30,
+        alias="SESSION_DAYS",
+        gt=0,
+        le=365,
+        description="Days that a session lasts; programs renew theirs with each refresh.",
     )
     admin_emails: str = Field(
         "",
@@ -111,7 +115,10 @@ class Settings(BaseModel):
         600, alias="MAX_BACKOFF_SECONDS", gt=0, description="Longest of those waits."
     )
     claim_seconds: float = Field(
-        60, alias="CLAIM_SECONDS", gt=0, description="How long a silent worker keeps its claim on a chunk."
+        60,
+        alias="CLAIM_SECONDS",
+        gt=0,
+        description="How long a worker that fell silent keeps its claim on a chunk or a job.",
     )
     stalled_seconds: float = Field(
         1800, alias="STALLED_SECONDS", gt=0, description="A job without news for this long is started again."

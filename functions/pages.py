@@ -198,7 +198,8 @@ async def page_home(visit: Visit) -> func.HttpResponse:
     return visit.render(
         "home.html",
         books=shelf.items,
-        jobs=[job for job in jobs if job.status != "ready" or job.visibility == "draft"],
+        jobs=[job for job in jobs if job.status != "ready"],
+        drafts=await services().catalog.drafts([job.audiobook_id for job in jobs if job.status == "ready"]),
         after="after" in visit.request.params,
         more_query=f"?after={signer().sign('shelf', shelf.after)}" if shelf.after else "",
     )

@@ -21,8 +21,8 @@ FINAL = {"ready", "rejected", "transcription_failed", "cancelled"}
 QUICK = {
     "AzureFunctionsJobHost__extensions__queues__maxPollingInterval": "00:00:00.2",
     "AzureFunctionsJobHost__extensions__queues__visibilityTimeout": "00:00:01",
-    "BACKOFF_SECONDS": "1",
-    "MAX_ATTEMPTS": "4",
+    "BACKOFF_SECONDS": "0.8",
+    "MAX_ATTEMPTS": "3",
     "CATALOG_REFRESH_SECONDS": "0",
     "AUTO_PUBLISH": "true",
 }
@@ -135,11 +135,12 @@ class Aloud:
     async def wait_for(self, blob_name: str, *statuses: str, seconds: float = 60) -> dict[str, Any]:
         """Poll until a drop's newest job has one of the statuses, and return it."""
         async with asyncio.timeout(seconds):
-            while True:
-                job = await self.job(blob_name)
-                if job is not None and job["status"] in statuses:
-                    return job
-                await asyncio.sleep(0.1)
+            while (job := await self.job(blob_name)) is None:
+                await asyncio.sleep(0.2)
+            while job["status"] not in statuses:
+                await asyncio.sleep(0.15)
+                job = await self.get(f"/api/v1/admin/jobs/{job['id']}")
+            return dict(job)
 
     async def settled(self, blob_name: str, seconds: float = 60) -> dict[str, Any]:
         """Wait until a drop's newest job is final, and return it."""

@@ -89,12 +89,16 @@ class Claim(BaseModel):
 
 
 class Session(BaseModel):
-    """Row `session_{id}`: one device that is signed in. `secret_hash` is the SHA-256 of what it holds."""
+    """Row `session_{id}`: one device that is signed in.
+
+    `secret_hash` is the SHA-256 of the secret that it holds, `previous_hash` of the one before it.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     id: str
     secret_hash: str
+    previous_hash: str | None = None
     epoch: int
     kind: SessionKind
     roles: tuple[Role, ...]

@@ -57,20 +57,22 @@ class Accounts:
         return f"{profile.id}.{session.id}.{secret}"
 
     async def refresh(self, refresh_token: str) -> Tokens:
-        """Swap a refresh token for a new pair; one that was used before ends its session.
+        """Swap a refresh token for a new pair; the one before it, used again, ends the session.
 
         Raises UnauthenticatedError.
         """
         user_id, stored, secret = await self._find_session(refresh_token, "api")
         session = stored.value
         if not matches(secret, session.secret_hash):
-            await self._store.end_session(user_id, session.id)
-            raise UnauthenticatedError("This refresh token was used before; sign in again.")
+            if session.previous_hash is not None and matches(secret, session.previous_hash):
+                await self._store.end_session(user_id, session.id)
+            raise UnauthenticatedError("This refresh token is not valid any more; sign in again.")
         profile = self._with_roles(await self._store.profile(user_id))
         successor = new_secret()
         renewed = session.model_copy(
             update={
                 "secret_hash": hash_secret(successor),
+                "previous_hash": session.secret_hash,
                 "roles": profile.roles,
                 "expires_at": now() + self._session_life,
             }

@@ -7,6 +7,7 @@ most once in a while, so that browsing costs no storage call in between.
 
 import asyncio
 import json
+import logging
 import sqlite3
 import time
 from collections.abc import AsyncIterable, Callable
@@ -16,6 +17,8 @@ from core.catalog.models import Book, BookSummary, summarise
 from core.errors import ConflictError, NotFoundError, StaleError, UnavailableError
 from core.ids import new_id
 from core.storage.blobs import Container
+
+_log = logging.getLogger("aloud.catalog")
 
 _FORMAT = "v1"
 _POINTER = f"{_FORMAT}/pointer.json"
@@ -89,20 +92,31 @@ class CatalogIndex:
         return [BookSummary.model_validate_json(shown) for (shown,) in rows], total
 
     async def _current(self) -> sqlite3.Connection | None:
-        """Return the newest file that this instance has; None before the first build."""
+        """Return the newest file that this instance can have; None before the first build.
+
+        While the storage is away, the last one serves on.
+        """
         async with self._lock:
             if time.monotonic() - self._checked >= self._refresh_seconds:
                 try:
-                    changed = await self._container.read_if_changed(_POINTER, self._etag)
-                except NotFoundError:
-                    changed = None
-                if changed is not None:
-                    content = await self._container.read(json.loads(changed[0])["file"])
-                    database = sqlite3.connect(":memory:")
-                    database.deserialize(content)
-                    self._database, self._etag = database, changed[1]
+                    await self._refresh()
+                except UnavailableError:
+                    if self._database is None:
+                        raise
+                    _log.warning("the storage is away: the catalog stays as it is for now")
                 self._checked = time.monotonic()
             return self._database
+
+    async def _refresh(self) -> None:
+        try:
+            changed = await self._container.read_if_changed(_POINTER, self._etag)
+        except NotFoundError:
+            return
+        if changed is not None:
+            content = await self._container.read(json.loads(changed[0])["file"])
+            database = sqlite3.connect(":memory:")
+            database.deserialize(content)
+            self._database, self._etag = database, changed[1]
 
     async def _remove_old(self) -> None:
         names = [n async for n in self._container.names(f"{_FORMAT}/") if n.endswith(".sqlite")]

@@ -1,6 +1,7 @@
 """The catalog: books, who may see and hear them, and the read model that lists them."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
@@ -13,6 +14,7 @@ from core.catalog.models import (
     Chapter,
     Chapters,
     detail,
+    summarise,
 )
 from core.catalog.search import CatalogIndex
 from core.catalog.store import BookStore
@@ -113,6 +115,11 @@ class Catalog:
     async def stored_chapters(self, book_id: str) -> tuple[Chapter, ...]:
         """Return a book's chapters, whoever asks."""
         return (await self._store.chapters(book_id)).items
+
+    async def drafts(self, book_ids: Sequence[str]) -> list[BookSummary]:
+        """Return those of the given books that are drafts, each once, in the same order."""
+        books = await asyncio.gather(*(self._store.book(book_id) for book_id in dict.fromkeys(book_ids)))
+        return [summarise(book) for book in books if book.visibility == "draft"]
 
     async def update(self, book_id: str, change: Callable[[Book], Book | None]) -> Book:
         """Apply a pure change to a book. Raises NotFoundError."""

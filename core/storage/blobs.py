@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
 from azure.core import MatchConditions
-from azure.core.exceptions import HttpResponseError
+from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.storage.blob import BlobSasPermissions, ContentSettings, UserDelegationKey, generate_blob_sas
 from azure.storage.blob.aio import BlobClient, BlobServiceClient, ContainerClient
 
@@ -130,39 +130,50 @@ class Container:
     async def copy_from(self, source: Container, source_name: str, name: str, source_etag: str) -> BlobFacts:
         """Copy one version of a blob inside the account, without its bytes passing through us.
 
+        A copy that is there already stays as it is: names of copies are never used for other content.
         Raises NotFoundError or StaleError if that version is gone, UnavailableError while the storage is
         still copying.
         """
-        link = await source.link(source_name, timedelta(hours=1))
         blob = self._blob(name)
-        with translated(f"blob {source.name}/{source_name}"):
-            answer = await made_on_demand(
-                lambda: blob.start_copy_from_url(
-                    link.url,
-                    source_etag=f'"{source_etag}"',
-                    source_match_condition=MatchConditions.IfNotModified,
-                ),
-                self._container.create_container,
-            )
-            if answer["copy_status"] != "success":
-                for pause in (0.2, 0.5, 1, 2, 4):
-                    await asyncio.sleep(pause)
-                    found = await blob.get_blob_properties()
-                    if found.copy.status != "pending":
-                        break
-                else:
-                    raise UnavailableError("The storage is still copying the file.", retry_after=20)
-                if found.copy.status != "success":
-                    raise UnavailableError(
-                        f"The copy of the file ended as {found.copy.status}.", retry_after=20
-                    )
-        return await self.facts(name)
+        if await self._copy_status(name) not in ("success", "pending"):
+            link = await source.link(source_name, timedelta(hours=1))
+            with translated(f"blob {source.name}/{source_name}"):
+                await made_on_demand(
+                    lambda: blob.start_copy_from_url(
+                        link.url,
+                        source_etag=f'"{source_etag}"',
+                        source_match_condition=MatchConditions.IfNotModified,
+                    ),
+                    self._container.create_container,
+                )
+        for pause in (0, 0.2, 0.5, 1, 2, 4):
+            await asyncio.sleep(pause)
+            status = await self._copy_status(name)
+            if status == "success":
+                return await self.facts(name)
+        raise UnavailableError(f"The storage says {status} of the copy of the file.", retry_after=20)
 
-    async def set_content_type(self, name: str, content_type: str) -> str:
-        """Set what browsers are told a blob is; return its new ETag. Raises NotFoundError."""
+    async def _copy_status(self, name: str) -> str | None:
+        """Return how far the copy of a blob is, None if nobody has begun one."""
         with translated(f"blob {self.name}/{name}"):
-            answer = await self._blob(name).set_http_headers(ContentSettings(content_type=content_type))
-        return str(answer["etag"]).strip('"')
+            try:
+                found = await self._blob(name).get_blob_properties()
+            except ResourceNotFoundError:
+                return None
+        return str(found.copy.status)
+
+    async def set_content_type(self, blob: BlobFacts, content_type: str) -> BlobFacts:
+        """Set what browsers are told a blob is, unless it is set already.
+
+        To set it makes a new ETag and forgets the digest. Raises NotFoundError.
+        """
+        if blob.content_type != content_type:
+            with translated(f"blob {self.name}/{blob.name}"):
+                settings = ContentSettings(content_type=content_type)
+                answer = await self._blob(blob.name).set_http_headers(settings)
+            etag = str(answer["etag"]).strip('"')
+            blob = replace(blob, content_type=content_type, etag=etag, digest=None)
+        return blob
 
     async def delete(self, name: str) -> None:
         """Remove a blob. Raises NotFoundError."""

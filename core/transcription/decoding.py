@@ -67,8 +67,8 @@ def open_container(source: Source, container: str | None = None) -> Iterator[Inp
 def open_audio(source: Source, container: str | None = None) -> Iterator[tuple[InputContainer, AudioStream]]:
     """Open a recording at its first audio stream. Raises UnreadableError."""
     with open_container(source, container) as opened:
-        if not opened.streams.audio:
-            raise UnreadableError("no audio stream")
+        if not opened.streams.audio or opened.streams.audio[0].codec_context is None:
+            raise UnreadableError("no audio stream, or one that libav has no decoder for")
         yield opened, opened.streams.audio[0]
 
 
@@ -137,15 +137,20 @@ class _Run:
         yield from self._resampled(None)
 
     def _resampled(self, frame: AudioFrame | None) -> Iterator[Samples]:
-        for resampled in self._resampler.resample(frame):
-            yield resampled.to_ndarray()[0]
+        try:
+            resampled = self._resampler.resample(frame)
+        except av.error.FFmpegError:
+            # A damaged header can claim a form of sound that does not exist.
+            return
+        for part in resampled:
+            yield part.to_ndarray()[0]
 
 
 def _runs(source: Iterator[AudioFrame], origin: float, end: float) -> Iterator[tuple[float | None, Samples]]:
     """Yield 16 kHz blocks, each with its time if it begins a new run, until past `end` seconds."""
     run: _Run | None = None
     for frame in source:
-        if frame.time is None or not frame.samples:
+        if frame.time is None or not frame.samples or not frame.sample_rate:
             continue
         seconds = frame.time - origin
         if seconds >= end:

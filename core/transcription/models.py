@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from core.catalog.models import FINAL_STATUSES, ProcessingStatus, Visibility
+from core.catalog.models import FINAL_STATUSES, ProcessingStatus
 from core.transcription.transcript import Segment
 
 ChunkStatus = Literal["pending", "done", "failed"]
@@ -47,11 +47,28 @@ class Work(BaseModel):
     updated_at: datetime
 
 
+class ChunkCounts(BaseModel):
+    """How many chunks a job has, and how many of them ended well or badly."""
+
+    model_config = ConfigDict(frozen=True)
+
+    total: int
+    done: int
+    failed: int
+
+
+class Settled(ChunkCounts):
+    """The same, with the number of tries that it took."""
+
+    attempts: int
+
+
 class Job(Work):
     """Row `job`: one run of the pipeline over one version of one file.
 
-    `run` counts an admin's retries; messages of an earlier run are dropped. `total` counts chunks,
-    `attempts` only the failed tries of steps that are not a chunk's.
+    `run` counts an admin's retries; messages of an earlier run are dropped. `total` counts chunks, and
+    `settled` how they ended, once all have. `attempts` counts the failed tries of steps that are not a
+    chunk's.
     """
 
     id: str
@@ -63,12 +80,15 @@ class Job(Work):
     status: ProcessingStatus = "uploaded"
     reason: str | None = None
     run: int = 1
+    chunk_seconds: float
     audio_blob: str | None = None
     audio_etag: str | None = None
     probe: dict[str, Any] | None = None
     duration_seconds: float | None = None
     shortfall: str | None = None
+    title: str
     total: int = 0
+    settled: Settled | None = None
     traceparent: str | None = None
     created_at: datetime
     run_started_at: datetime
@@ -78,10 +98,8 @@ class Job(Work):
         return self.status in FINAL_STATUSES
 
     def may_become(self, status: ProcessingStatus) -> bool:
-        """Tell whether a run can go from its status to another: forward, or again to the same, never back."""
-        return status == self.status or (
-            not self.is_final and (status in FINAL_STATUSES or _ORDER[status] > _ORDER[self.status])
-        )
+        """Tell whether a run can go from its status to another: forward, never back."""
+        return not self.is_final and (status in FINAL_STATUSES or _ORDER[status] > _ORDER[self.status])
 
 
 class Chunk(Work):
@@ -129,21 +147,12 @@ class ChunkResult(BaseModel):
     segments: tuple[Segment, ...]
 
 
-class ChunkCounts(BaseModel):
-    """How many chunks a job has, and how many of them ended well or badly."""
-
-    total: int
-    done: int
-    failed: int
-
-
 class JobView(BaseModel):
     """A job in the administrators' list."""
 
     id: str
     audiobook_id: str
     title: str
-    visibility: Visibility
     blob_name: str
     status: ProcessingStatus
     reason: str | None

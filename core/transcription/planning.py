@@ -209,8 +209,8 @@ def _find_end(opened: InputContainer, stream: AudioStream, declared: float) -> f
     )
     if end <= 0:
         raise UnreadableError("no frames")
-    # The end of an m4b counts the padding of its last packet.
-    return declared if 0 <= end - declared < 0.1 else end
+    # Beyond what is declared is only padding, or the times in a damaged table.
+    return min(end, declared)
 
 
 def _plays(opened: InputContainer, stream: AudioStream, moment: float) -> bool:

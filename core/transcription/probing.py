@@ -111,7 +111,7 @@ def _declared_growth(source: Source, head: bytes) -> float:
 
 
 def _check(opened: InputContainer, stream: AudioStream, codec: str) -> None:
-    if stream.codec_context.codec_tag in _PROTECTED_TAGS:
+    if _codec_tag(stream) in _PROTECTED_TAGS:
         raise RejectedAudioError("This file is copy-protected; Aloud reads only unprotected recordings.")
     for video in opened.streams.video:
         name = video.codec_context.name if video.codec_context else "unknown"
@@ -119,6 +119,13 @@ def _check(opened: InputContainer, stream: AudioStream, codec: str) -> None:
             raise RejectedAudioError(f"This is a video. {KINDS}")
     if codec not in CODECS and not codec.startswith("pcm_"):
         raise RejectedAudioError(f"The sound in this file is stored as {codec}. {KINDS}")
+
+
+def _codec_tag(stream: AudioStream) -> str:
+    try:
+        return stream.codec_context.codec_tag
+    except UnicodeDecodeError:
+        return ""
 
 
 def _explain(source: Source, head: bytes) -> str:

@@ -1,5 +1,6 @@
 """Transcription as the rest of the house sees it: drops, jobs, retries, failures."""
 
+import asyncio
 import logging
 from datetime import timedelta
 
@@ -24,7 +25,7 @@ from core.transcription.models import (
     Source,
     Step,
 )
-from core.transcription.steps import Steps
+from core.transcription.steps import Steps, count
 from core.transcription.store import JobStore
 
 _log = logging.getLogger("aloud.pipeline")
@@ -40,6 +41,7 @@ class Transcription:
         operations: Operations,
         uploads: Container,
     ) -> None:
+        self._chunk_seconds = settings.chunk_seconds
         self._stalled = timedelta(seconds=settings.stalled_seconds)
         self._store = store
         self._steps = steps
@@ -95,6 +97,8 @@ class Transcription:
                 blob_name=name,
                 etag=facts.etag,
                 size=facts.size,
+                chunk_seconds=self._chunk_seconds,
+                title=title,
                 traceparent=traceparent,
                 created_at=facts.modified,
                 run_started_at=facts.modified,
@@ -133,10 +137,9 @@ class Transcription:
         job = await self._steps.settle_failure(queue, step)
         if job is None:
             return
-        book = await self._catalog.book(job.audiobook_id)
         await self._operations.raise_alert(
             "transcription-failed" if queue != "index" else "index-failed",
-            f"{book.title}: the step {queue} failed",
+            f"{job.title}: the step {queue} failed",
             f"{job.error or 'No cause was recorded.'}\nFile: {job.blob_name}\nJob: {job.id}",
             f"{job.id}/{job.run}",
             job.run_started_at,
@@ -169,7 +172,7 @@ class Transcription:
     ) -> tuple[list[JobView], tuple[str, str] | None]:
         """Return jobs, newest first, and where the next page begins."""
         jobs, following = await self._store.newest(limit, after)
-        return [await self._view(job) for job in jobs], following
+        return list(await asyncio.gather(*(self._view(job) for job in jobs))), following
 
     async def job(self, job_id: str) -> JobDetail:
         """Raises NotFoundError."""
@@ -207,7 +210,8 @@ class Transcription:
         status: ProcessingStatus = (
             "uploaded" if not job.total else "transcribing" if missing else "assembling"
         )
-        start = {"run": job.run + 1, "run_started_at": now(), "status": status, "reason": None, "error": None}
+        start = {"run": job.run + 1, "run_started_at": now(), "status": status, "settled": None}
+        start |= {"reason": None, "error": None}
         job = await self._store.update(
             job_id, lambda j: j.model_copy(update=start) if j.run == job.run else None
         )
@@ -216,23 +220,21 @@ class Transcription:
         return await self.job(job_id)
 
     async def _view(self, job: Job, chunks: list[Chunk] | None = None) -> JobView:
-        if chunks is None:
-            chunks = await self._store.chunks(job.id) if job.total else []
-        book = await self._catalog.book(job.audiobook_id)
+        updated_at, counts = job.updated_at, job.settled
+        if counts is None:
+            if chunks is None:
+                chunks = await self._store.chunks(job.id) if job.total else []
+            updated_at = max([updated_at, *(chunk.updated_at for chunk in chunks)])
+            counts = count(chunks)
         return JobView(
             **job.model_dump(
-                include={"id", "audiobook_id", "blob_name", "status", "reason", "duration_seconds"}
+                include={"id", "audiobook_id", "title", "blob_name", "status", "duration_seconds"}
             ),
-            title=book.title,
-            visibility=book.visibility,
+            reason=job.reason or (None if job.is_final else job.error),
             created_at=job.created_at,
-            updated_at=max([job.updated_at, *(chunk.updated_at for chunk in chunks)]),
-            attempts=job.attempts + sum(chunk.attempts for chunk in chunks),
-            chunks=ChunkCounts(
-                total=job.total,
-                done=sum(chunk.status == "done" for chunk in chunks),
-                failed=sum(chunk.status == "failed" for chunk in chunks),
-            ),
+            updated_at=updated_at,
+            attempts=job.attempts + counts.attempts,
+            chunks=ChunkCounts(**counts.model_dump(exclude={"attempts"})),
         )
 
 

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from core.ai import Models, Speech
 from core.catalog.models import Book, MediaFile, Money, ProcessingStatus
@@ -34,7 +34,7 @@ from core.storage.queues import Queues
 from core.transcription.blocks import BlockCache, BlockReader
 from core.transcription.enrichment import enrich
 from core.transcription.metadata import chapters_of, fill_from_tags, language_code
-from core.transcription.models import Chunk, ChunkResult, Job, QueueName, Step, Work
+from core.transcription.models import Chunk, ChunkResult, Job, QueueName, Settled, Step, Work
 from core.transcription.store import JobStore
 from core.transcription.transcript import Segment, Transcript
 
@@ -44,6 +44,16 @@ if TYPE_CHECKING:
 _log = logging.getLogger("aloud.pipeline")
 
 W = TypeVar("W", bound=Work)
+
+Messages = list[tuple[QueueName, Step]]
+
+_QUEUES: dict[ProcessingStatus, QueueName] = {
+    "uploaded": "ingest",
+    "planning": "ingest",
+    "assembling": "assemble",
+    "enriching": "enrich",
+    "ready": "index",
+}
 
 _CUTTERS = 2
 _CLAIMED_DELAY_SECONDS = 2
@@ -78,7 +88,6 @@ class Steps:
         self._uploads = uploads
         self._media = media
         self._cutters = asyncio.Semaphore(_CUTTERS)
-        self._one_mp4 = asyncio.Lock()
         self._blocks: BlockCache | None = None
 
     async def run(self, queue: QueueName, step: Step) -> None:
@@ -99,10 +108,11 @@ class Steps:
             return
         try:
             async with self._claimed(step) as free:
-                if not free:
-                    await self._queues.send(queue, step, _CLAIMED_DELAY_SECONDS)
-                    return
-                await work(job, step)
+                following = await work(job, step) if free else []
+            if not free:
+                await self._queues.send(queue, step, _CLAIMED_DELAY_SECONDS)
+            for name, message in following:
+                await self._queues.send(name, message)
         except UnavailableError as error:
             await self._put_back(queue, step, error)
         except ModelRefusedError as error:
@@ -114,28 +124,27 @@ class Steps:
 
     async def drive(self, job: Job) -> None:
         """Send the messages that this job's state calls for; harmless if they are under way already."""
-        step = _step_of(job)
-        match job.status:
-            case "uploaded" | "planning":
-                await self._queues.send("ingest", step)
-            case "transcribing":
-                for chunk in await self._store.chunks(job.id):
-                    if chunk.status == "pending":
-                        await self._queues.send("transcribe", step.model_copy(update={"chunk": chunk.index}))
-                await self._check(job)
-            case "assembling":
-                await self._queues.send("assemble", step)
-            case "enriching":
-                await self._queues.send("enrich", step)
-            case _:
-                return
+        for queue, step in await self._calls_for(job):
+            await self._queues.send(queue, step)
+
+    async def _calls_for(self, job: Job) -> Messages:
+        step = Step(job_id=job.id, run=job.run, traceparent=job.traceparent)
+        if job.status == "transcribing":
+            chunks = await self._store.chunks(job.id)
+            pending = [chunk.index for chunk in chunks if chunk.status == "pending"]
+            if not pending:
+                return [("assemble", step)]
+            return [("transcribe", step.model_copy(update={"chunk": index})) for index in pending]
+        queue = _QUEUES.get(job.status)
+        return [(queue, step)] if queue else []
 
     async def advance(
         self, job: Job, status: ProcessingStatus, reason: str | None = None, **changes: Any
     ) -> bool:
         """Move a job on, and its book too; tell whether the job has that status now.
 
-        A run never goes back, whatever a late duplicate asks, and a book follows only its newest job.
+        A run never goes back, whatever a late duplicate asks, and what came with the first move stays. A
+        book follows only its newest job.
         """
 
         def move(now_: Job) -> Job | None:
@@ -245,12 +254,13 @@ class Steps:
             step.chunk,
             lambda c: c.model_copy(update={"status": "failed"}) if c.status == "pending" else None,
         )
-        await self._check(job)
+        for name, message in await self._check(job):
+            await self._queues.send(name, message)
         return job.model_copy(update={"error": chunk.error}) if chunk.status == "failed" else None
 
     # Ingest
 
-    async def _ingest(self, job: Job, _: Step) -> None:
+    async def _ingest(self, job: Job, _: Step) -> Messages:
         if job.status in ("uploaded", "planning"):
             try:
                 if await self.advance(job, "planning"):
@@ -259,7 +269,7 @@ class Steps:
                 await self._reject(job, error.detail)
             except (NotFoundError, StaleError):
                 await self.advance(job, "cancelled", "The file was removed or replaced before it was read.")
-        await self.drive(await self._store.job(job.id))
+        return await self._calls_for(await self._store.job(job.id))
 
     async def _plan(self, job: Job) -> None:
         """Copy the drop to where it cannot change, look into it, and write down where it will be cut."""
@@ -270,16 +280,12 @@ class Steps:
         copy = await self._media.copy_from(self._uploads, job.blob_name, name, job.etag)
         reader = self._reader(name, copy.etag, copy.size)
         probe = await asyncio.to_thread(audio.probe, reader)
-        limit = self._settings.max_audio_hours
-        if probe.duration_seconds > limit * 3600:
-            raise RejectedAudioError(
-                f"The recording is {probe.duration_seconds / 3600:.1f} hours long; "
-                f"the limit is {limit:g} hours."
-            )
-        async with self._cutting(probe):
-            target = self._settings.chunk_seconds
+        self._check_length(probe.duration_seconds)
+        async with self._cutters:
+            target = job.chunk_seconds
             plan = await asyncio.to_thread(audio.plan, reader, probe, target, min(15, target / 4))
-        etag = await self._media.set_content_type(name, probe.content_type)
+        self._check_length(plan.duration_seconds)
+        copy = await self._media.set_content_type(copy, probe.content_type)
         cover = await self._store_cover(job, probe)
         facts = asdict(replace(probe, cover=None, chapters=(), tags={}))
         rows = [Chunk(index=cut.index, cut=asdict(cut), updated_at=now()) for cut in plan.cuts]
@@ -296,7 +302,7 @@ class Steps:
                 found["cover"] = cover
             return fill_from_tags(book, probe.tags, job.blob_name).model_copy(update=found)
 
-        await self._catalog.update(job.audiobook_id, describe)
+        title = (await self._catalog.update(job.audiobook_id, describe)).title
         await self._catalog.set_chapters(
             job.audiobook_id, chapters_of(probe.chapters, plan.cuts, plan.duration_seconds)
         )
@@ -304,13 +310,21 @@ class Steps:
             job,
             "transcribing",
             plan.shortfall,
+            title=title,
             audio_blob=name,
-            audio_etag=etag,
+            audio_etag=copy.etag,
             probe=facts,
             duration_seconds=round(plan.duration_seconds, 3),
             shortfall=plan.shortfall,
             total=len(rows),
         )
+
+    def _check_length(self, seconds: float) -> None:
+        limit = self._settings.max_audio_hours
+        if seconds > limit * 3600:
+            raise RejectedAudioError(
+                f"The recording is {seconds / 3600:.1f} hours long; the limit is {limit:g} hours."
+            )
 
     async def _store_cover(self, job: Job, probe: "Probe") -> MediaFile | None:
         if probe.cover is None or probe.cover_type is None:
@@ -325,7 +339,7 @@ class Steps:
             with contextlib.suppress(NotFoundError):
                 await self._media.delete(name)
 
-    def _reader(self, name: str, etag: str, size: int) -> BinaryIO:
+    def _reader(self, name: str, etag: str, size: int) -> BlockReader:
         """Return a file that fetches the audio in blocks, which this process shares and keeps for a while."""
         if self._blocks is None:
             self._blocks = BlockCache()
@@ -336,28 +350,23 @@ class Steps:
                 self._media.read_range(name, offset, length, etag), loop
             ).result()
 
-        return cast(BinaryIO, BlockReader(fetch, size, self._blocks, (name, etag)))
-
-    @contextlib.asynccontextmanager
-    async def _cutting(self, probe: "Probe") -> AsyncIterator[None]:
-        """Bound the decoders at work: two, and one where each holds the sample tables of a whole MP4."""
-        async with self._cutters:
-            if probe.container == "mp4":
-                async with self._one_mp4:
-                    yield
-            else:
-                yield
+        return BlockReader(fetch, size, self._blocks, (name, etag))
 
     # Transcribe
 
-    async def _transcribe(self, job: Job, step: Step) -> None:
+    async def _transcribe(self, job: Job, step: Step) -> Messages:
         assert step.chunk is not None
         if job.status != "transcribing":
-            return
+            return []
         chunk = await self._store.chunk(job.id, step.chunk)
         if chunk.status == "pending":
             await self._transcribe_chunk(job, chunk)
-        await self._check(job)
+        return await self._check(job)
+
+    async def _check(self, job: Job) -> Messages:
+        """Fan in: if every chunk is final, they can be joined. Done after every chunk, whoever did it."""
+        following = await self._calls_for(job)
+        return following if following and following[0][0] == "assemble" else []
 
     async def _transcribe_chunk(self, job: Job, chunk: Chunk) -> None:
         from core.transcription import timing
@@ -376,7 +385,7 @@ class Steps:
                 segments = timing.time_segments(
                     speech.text, speech.words, speech.segments, piece.spans, piece.duration_seconds
                 )
-                language = speech.language
+                language = language_code(speech.language)
                 usage = {
                     "latency_seconds": round(speech.latency_seconds, 3),
                     "input_tokens": speech.usage.input_tokens,
@@ -437,26 +446,20 @@ class Steps:
         assert job.audio_blob is not None and job.audio_etag is not None and job.probe is not None
         probe = audio.Probe(**job.probe)
         reader = self._reader(job.audio_blob, job.audio_etag, job.size)
-        async with self._cutting(probe):
+        async with self._cutters:
             return await asyncio.to_thread(audio.cut, reader, probe, audio.Cut(**chunk.cut), target)
-
-    async def _check(self, job: Job) -> None:
-        """Fan in: if every chunk is final, join them. Done after every chunk, whoever did it."""
-        if all(chunk.status != "pending" for chunk in await self._store.chunks(job.id)):
-            await self._queues.send("assemble", _step_of(job))
 
     # Assemble
 
-    async def _assemble(self, job: Job, _: Step) -> None:
-        if job.status == "enriching":
-            await self.drive(job)
-        if job.status not in ("transcribing", "assembling"):
-            return
-        chunks = await self._store.chunks(job.id)
-        if any(chunk.status == "pending" for chunk in chunks):
-            return
-        if await self.advance(job, "assembling", job.shortfall):
-            await self._write_transcript(job, chunks)
+    async def _assemble(self, job: Job, _: Step) -> Messages:
+        if job.status in ("transcribing", "assembling"):
+            chunks = await self._store.chunks(job.id)
+            if any(chunk.status == "pending" for chunk in chunks):
+                return []
+            if await self.advance(job, "assembling", job.shortfall, settled=count(chunks)):
+                await self._write_transcript(job, chunks)
+            job = await self._store.job(job.id)
+        return await self._calls_for(job) if job.status == "enriching" else []
 
     async def _write_transcript(self, job: Job, chunks: list[Chunk]) -> None:
         from core.transcription import formats
@@ -474,9 +477,7 @@ class Steps:
             if book.job_id != job.id:
                 return None
             found = {"transcript_prefix": prefix, "coverage": round(transcript.coverage, 4)}
-            return book.model_copy(
-                update={**found, "language": book.language or language_code(transcript.language)}
-            )
+            return book.model_copy(update={**found, "language": book.language or transcript.language})
 
         await self._catalog.update(job.audiobook_id, attach)
         if failed:
@@ -487,8 +488,7 @@ class Steps:
                 f"{len(failed)} of {len(chunks)} parts could not be transcribed: {causes}",
             )
             return
-        if await self.advance(job, "enriching", job.shortfall):
-            await self._queues.send("enrich", _step_of(job))
+        await self.advance(job, "enriching", job.shortfall)
 
     async def _join(self, job: Job, chunks: list[Chunk]) -> Transcript:
         from core.transcription import timing
@@ -510,16 +510,14 @@ class Steps:
 
     # Enrich and index
 
-    async def _enrich(self, job: Job, _: Step) -> None:
+    async def _enrich(self, job: Job, _: Step) -> Messages:
         if job.status == "enriching":
             book = await self._catalog.book(job.audiobook_id)
             if book.job_id == job.id and book.transcript_prefix is not None:
                 await self._describe(job, book, f"{book.transcript_prefix}.json")
-            if not await self.advance(job, "ready", job.shortfall):
-                return
-        elif job.status != "ready":
-            return
-        await self._queues.send("index", _step_of(job))
+            await self.advance(job, "ready", job.shortfall)
+            job = await self._store.job(job.id)
+        return await self._calls_for(job) if job.status == "ready" else []
 
     async def _describe(self, job: Job, book: Book, transcript_blob: str) -> None:
         content = await self._media.read(transcript_blob)
@@ -539,10 +537,17 @@ class Steps:
 
         await self._catalog.update(book.id, finish)
 
-    async def _index(self, _: Job, __: Step) -> None:
+    async def _index(self, _: Job, __: Step) -> Messages:
         revision = await self._catalog.rebuild_index()
         _log.info("the catalog is at revision %s", revision)
+        return []
 
 
-def _step_of(job: Job) -> Step:
-    return Step(job_id=job.id, run=job.run, traceparent=job.traceparent)
+def count(chunks: Sequence[Chunk]) -> Settled:
+    """Return how chunks have ended so far."""
+    return Settled(
+        total=len(chunks),
+        done=sum(chunk.status == "done" for chunk in chunks),
+        failed=sum(chunk.status == "failed" for chunk in chunks),
+        attempts=sum(chunk.attempts for chunk in chunks),
+    )

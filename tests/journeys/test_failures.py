@@ -92,7 +92,7 @@ async def test_what_fails_for_good_is_told_and_a_retry_sends_only_what_is_missin
     assert "2 of 10 parts" in job["reason"]
     assert job["chunks"] == {"total": 10, "done": 8, "failed": 2}
     tries = Counter(call.filename for call in ai.transcriptions)
-    assert tries == {f"chunk_{i:04d}.flac": 4 if i in (3, 7) else 1 for i in range(10)}
+    assert tries == {f"chunk_{i:04d}.flac": 3 if i in (3, 7) else 1 for i in range(10)}
     shown = await frail.book_of("broken.mp3")
     assert shown["processing_status"] == "transcription_failed"
     assert shown["visibility"] == "draft"

@@ -32,7 +32,7 @@ DEFERRED = FOLDER.with_name("deferred_app")
 
 pytestmark = pytest.mark.skipif(
     not WORKER_PYTHON.exists(),
-    reason="needs a Python 3.13 with azure-functions-runtime in .venv-3.13; `make setup` makes it",
+    reason="needs a Python 3.13 with azure-functions-runtime in .venv-3.13; `make test` makes it",
 )
 
 

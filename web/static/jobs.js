@@ -20,7 +20,7 @@ function shareDone(job) {
 }
 
 function describe(job) {
-  const words = job.status === "ready" && job.visibility === "draft" ? "ready, a draft" : job.status.replaceAll("_", " ");
+  const words = job.status.replaceAll("_", " ");
   return job.status === "transcribing" && job.chunks.total ? `${words}, ${job.chunks.done} of ${job.chunks.total}` : words;
 }
 
@@ -64,7 +64,7 @@ function build(job) {
 }
 
 function show(jobs) {
-  const wanted = jobs.filter((job) => job.status !== "ready" || job.visibility === "draft" || running.has(job.id));
+  const wanted = jobs.filter((job) => job.status !== "ready" || running.has(job.id));
   shelf.hidden = wanted.length === 0;
   const state = JSON.stringify(wanted);
   if (state !== painted) list.replaceChildren(...wanted.map(build));

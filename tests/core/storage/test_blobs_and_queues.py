@@ -67,13 +67,15 @@ async def test_a_copy_is_of_the_version_that_was_meant(account: StorageAccount, 
     etag = await source.write("in put/ä#1.mp3", b"sound", "application/octet-stream")
     facts = await container.copy_from(source, "in put/ä#1.mp3", "audio.mp3", etag)
     assert facts.size == 5
-    await container.set_content_type("audio.mp3", "audio/mpeg")
-    assert (await container.facts("audio.mp3")).content_type == "audio/mpeg"
+    typed = await container.set_content_type(facts, "audio/mpeg")
+    assert await container.facts("audio.mp3") == typed
+    assert await container.set_content_type(typed, "audio/mpeg") == typed
     await source.write("in put/ä#1.mp3", b"other", "application/octet-stream")
+    assert await container.copy_from(source, "in put/ä#1.mp3", "audio.mp3", etag) == typed
     with pytest.raises(StaleError):
-        await container.copy_from(source, "in put/ä#1.mp3", "audio.mp3", etag)
+        await container.copy_from(source, "in put/ä#1.mp3", "second.mp3", etag)
     with pytest.raises(NotFoundError):
-        await container.copy_from(source, "gone.mp3", "audio.mp3", etag)
+        await container.copy_from(source, "gone.mp3", "third.mp3", etag)
 
 
 async def test_a_link_reads_one_blob_with_ranges_until_it_ends(container: Container) -> None:

@@ -1,0 +1,162 @@
+"""Transcripts are written so that players and people can read them."""
+
+import html
+import re
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.transcription.formats import to_srt, to_txt, to_vtt
+from core.transcription.timing import ChunkText, join
+from core.transcription.transcript import Gap, Segment, Transcript, Word
+
+LONG = (
+    "It was the best of times, it was the worst of times, it was the age of wisdom, it was the age of "
+    "foolishness, it was the epoch of belief, it was the epoch of incredulity, it was the season of Light."
+)
+
+
+def segment(start: float, end: float, text: str, words: tuple[Word, ...] = ()) -> Segment:
+    return Segment(index=0, start_seconds=start, end_seconds=end, text=text, timing="estimated", words=words)
+
+
+def transcript(*segments: Segment, gaps: tuple[Gap, ...] = (), duration: float = 600) -> Transcript:
+    return Transcript(
+        language="en",
+        duration_seconds=duration,
+        timing="estimated",
+        coverage=1,
+        gaps=gaps,
+        segments=tuple(s.model_copy(update={"index": i}) for i, s in enumerate(segments)),
+    )
+
+
+def read(subtitles: str, point: str) -> list[tuple[int, int, list[str]]]:
+    """Read SRT or VTT as a strict player would: (start, end, lines), in milliseconds."""
+    clock = rf"(\d{{2,}}):([0-5]\d):([0-5]\d){re.escape(point)}(\d{{3}})"
+    blocks = subtitles.removeprefix("WEBVTT\n\n").removesuffix("\n").split("\n\n")
+    cues = []
+    for number, block in enumerate(blocks, 1):
+        lines = block.split("\n")
+        if point == ",":
+            assert lines.pop(0) == str(number)
+        match = re.fullmatch(f"{clock} --> {clock}", lines.pop(0))
+        assert match is not None
+        n = [int(group) for group in match.groups()]
+        start, end = (((h * 60 + m) * 60 + s) * 1000 + ms for h, m, s, ms in (n[:4], n[4:]))
+        assert lines
+        assert all(line.strip() for line in lines)
+        cues.append((start, end, lines))
+    return cues
+
+
+def assert_readable(cues: list[tuple[int, int, list[str]]]) -> None:
+    latest = 0
+    for start, end, lines in cues:
+        assert latest <= start < end <= start + 7_000
+        assert len(lines) <= 2
+        latest = end
+
+
+def test_short_segments_are_one_cue_each() -> None:
+    book = transcript(segment(0.5, 2.25, "Hello there."), segment(3_723.004, 3_725, "Good night."))
+    assert to_srt(book) == (
+        "1\n00:00:00,500 --> 00:00:02,250\nHello there.\n\n2\n01:02:03,004 --> 01:02:05,000\nGood night.\n"
+    )
+    assert to_vtt(book) == (
+        "WEBVTT\n\n00:00:00.500 --> 00:00:02.250\nHello there.\n\n"
+        "01:02:03.004 --> 01:02:05.000\nGood night.\n"
+    )
+
+
+def test_a_hundred_hours_are_written_in_full() -> None:
+    book = transcript(segment(360_000, 360_001, "Still reading."))
+    assert "100:00:00,000 --> 100:00:01,000" in to_srt(book)
+    assert "100:00:00.000 --> 100:00:01.000" in to_vtt(book)
+
+
+def test_long_segments_are_split_into_cues_of_two_short_lines() -> None:
+    cues = read(to_srt(transcript(segment(10, 24, LONG))), ",")
+    assert_readable(cues)
+    assert all(len(line) <= 42 for _, _, lines in cues for line in lines)
+    assert " ".join(line for _, _, lines in cues for line in lines) == LONG
+    assert (cues[0][0], cues[-1][1]) == (10_000, 24_000)
+
+
+def test_slow_speech_is_split_by_time() -> None:
+    cues = read(to_vtt(transcript(segment(0, 30, "Ten very slow words that take half a minute, all."))), ".")
+    assert_readable(cues)
+    assert len(cues) >= 5
+
+
+def test_much_text_at_one_moment_is_still_in_order() -> None:
+    book = transcript(segment(5, 5, LONG), segment(5, 6, "And then?"))
+    assert_readable(read(to_srt(book), ","))
+
+
+def test_times_of_words_are_kept() -> None:
+    tokens = LONG.split()
+    words = tuple(
+        Word(start_seconds=i * 0.2, end_seconds=i * 0.2 + 0.1, text=t) for i, t in enumerate(tokens)
+    )
+    cues = read(to_srt(transcript(segment(0, 8, LONG, words))), ",")
+    spoken = 0
+    for start, _, lines in cues:
+        assert start == spoken * 200
+        spoken += len(" ".join(lines).split())
+
+
+def test_markup_in_speech_is_only_text() -> None:
+    book = transcript(segment(0, 3, "<script>alert(1)</script> & 1 --> 2 {\\an8}"))
+    vtt = to_vtt(book)
+    body = vtt.split("\n", 3)[3]
+    assert "<" not in body
+    assert "-->" not in body
+    assert html.unescape(" ".join(body.split())) == book.segments[0].text
+    srt = to_srt(book).split("\n", 2)[2]
+    assert not set("<>{}") & set(srt)
+
+
+def test_breaks_in_the_text_cannot_forge_a_cue() -> None:
+    book = transcript(segment(0, 3, "One\n\n2\n00:00:09,000 --> 00:00:10,000\r\nforged\u2028\x00two"))
+    assert len(read(to_srt(book), ",")) == 1
+    assert len(read(to_vtt(book), ".")) == 1
+
+
+@given(st.lists(st.tuples(st.floats(0, 20), st.floats(0, 20), st.text(min_size=1, max_size=300)), max_size=6))
+def test_any_transcript_is_valid_and_in_order(parts: list[tuple[float, float, str]]) -> None:
+    chunks = [ChunkText(20 * i, 20, (segment(a, b, text),)) for i, (a, b, text) in enumerate(parts)]
+    book = join(chunks, 20 * len(parts))
+    for write, point in ((to_srt, ","), (to_vtt, ".")):
+        written = write(book)
+        if written.strip() not in ("", "WEBVTT"):
+            assert_readable(read(written, point))
+    plain = to_txt(book)
+    assert "\n\n\n" not in plain
+    assert all(character == "\n" or character >= " " for character in plain)
+
+
+def test_an_empty_transcript_is_valid() -> None:
+    assert (to_srt(transcript()), to_vtt(transcript()), to_txt(transcript())) == ("", "WEBVTT\n", "")
+
+
+def test_text_has_paragraphs_at_long_pauses_and_says_what_is_missing() -> None:
+    book = transcript(
+        segment(0, 2, "One."),
+        segment(2.3, 4, "Two."),
+        segment(6, 8, "Three."),
+        segment(420, 422, "Four."),
+        gaps=(Gap(start_seconds=60, end_seconds=400.4, reason="the model refused it"),),
+    )
+    assert to_txt(book) == (
+        "One. Two.\n\nThree.\n\n[No transcript from 0:01:00 to 0:06:40: the model refused it]\n\nFour.\n"
+    )
+
+
+def test_a_gap_in_the_middle_of_fast_speech_parts_the_text() -> None:
+    chunks = [
+        ChunkText(0, 5, (segment(0, 5, "Before."),)),
+        ChunkText(5, 1, None, None, "lost"),
+        ChunkText(6, 5, (segment(0, 5, "After."),)),
+    ]
+    assert to_txt(join(chunks, 11)) == "Before.\n\n[No transcript from 0:00:05 to 0:00:06: lost]\n\nAfter.\n"
