@@ -18,9 +18,10 @@ CHUNK_SECONDS = 12
 
 
 def book(chunks: int) -> bytes:
-    """A recording of so many chunks, with sound from end to end but for short pauses to cut at."""
+    """A recording of so many chunks, each with sounds in it and pauses to cut at."""
     seconds = chunks * CHUNK_SECONDS
-    return make_audio("bare mp3", seconds, sounds=[(t + 0.4, t + 5.6) for t in range(0, seconds, 6)])
+    sounds = [(t + 0.4, t + 1.6) for t in range(0, seconds, 6)]
+    return make_audio("bare mp3", seconds, sounds=sounds, rate=16_000)
 
 
 @pytest.fixture(scope="module")
