@@ -132,13 +132,14 @@ class Settings(BaseModel):
     mail_from: str = Field("aloud@localhost", alias="MAIL_FROM", description="Sender of every mail.")
 
     @classmethod
-    def read(cls, environment: Mapping[str, str] = os.environ) -> Self:
-        """Build the settings from `environment`; empty values count as unset.
+    def read(cls, environment: Mapping[str, str] | None = None) -> Self:
+        """Build the settings from `environment` (None: the process's own); empty values count as unset.
 
         Raises SettingsError with one line per setting that is wrong.
         """
         names = {field.alias: field for field in cls.model_fields.values()}
-        given = {name: value for name, value in environment.items() if name in names and value != ""}
+        values = os.environ if environment is None else environment
+        given = {name: value for name, value in values.items() if name in names and value != ""}
         try:
             settings = cls.model_validate(given)
         except ValidationError as error:

@@ -79,6 +79,8 @@ async def serve(options: argparse.Namespace) -> None:
             parts.enter_context(noted_as_running(options.data, azurite.connection_string))
         ai = await parts.enter_async_context(choose_ai(options.openai_base_url))
         set_defaults(port, None if options.ephemeral else options.data, with_demo=not options.no_demo)
+        if app == ROOT:
+            check_settings()
         host_options = HostOptions(
             folder=app, connection_string=azurite.connection_string, lease_seconds=options.lease
         )
@@ -90,6 +92,16 @@ async def serve(options: argparse.Namespace) -> None:
             greeting.cancel()
             await asyncio.wait([greeting])
             log.info("stopping")
+
+
+def check_settings() -> None:
+    """Say what is wrong with a setting before the first request would."""
+    from core.settings import Settings, SettingsError
+
+    try:
+        Settings.read()
+    except SettingsError as error:
+        raise LocalhostError(str(error)) from None
 
 
 async def greet(options: argparse.Namespace, base_url: str) -> None:

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
@@ -104,7 +104,7 @@ class Aloud:
 
     async def call(
         self, method: str, path: str, *, token: str | None = None, **request: Any
-    ) -> tuple[int, Any, "aiohttp.typedefs.LooseHeaders"]:
+    ) -> tuple[int, Any, Mapping[str, str]]:
         """Return status, body (parsed where it is JSON) and headers; as the admin unless told otherwise."""
         headers = dict(request.pop("headers", {}))
         token = await self.token() if token is None else token

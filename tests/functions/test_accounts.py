@@ -89,7 +89,7 @@ async def test_no_forged_token_opens_anything(aloud: Aloud) -> None:
     others = [
         forged(token, {"sub": "someone-else"}),
         jwt.encode(claims, "a key of thirty-two bytes or more!!", "HS256"),
-        jwt.encode(claims, None, "none"),
+        jwt.encode(claims, "", "none"),
         token[:-4],
         "nonsense",
         "ä.ö.ü",

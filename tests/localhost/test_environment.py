@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from localhost.__main__ import check_settings
 from localhost.environment import choose_ai, load_local_settings, set_defaults
+from localhost.errors import LocalhostError
 
 
 @pytest.fixture(autouse=True)
@@ -64,3 +66,10 @@ async def test_a_given_ai_server_wins() -> None:
         assert child is None
     assert os.environ["OPENAI_BASE_URL"] == "http://given/v1"
     assert os.environ["OPENAI_API_KEY"] == "local"
+
+
+def test_a_bad_setting_is_told_before_anything_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AzureWebJobsStorage", "UseDevelopmentStorage=true")
+    monkeypatch.setenv("JWT_SIGNING_KEY", "short")
+    with pytest.raises(LocalhostError, match="JWT_SIGNING_KEY"):
+        check_settings()

@@ -106,6 +106,7 @@ async def test_messages_are_what_the_host_expects(account: StorageAccount, azuri
     async with QueueClient.from_connection_string(azurite.connection_string, name) as client:
         seen = [message async for message in client.receive_messages()]
     assert [base64.b64decode(message.content).decode() for message in seen] == ['{"text":"ö"}']
+    assert seen[0].expires_on is not None
     assert seen[0].expires_on.year == 9999
     with pytest.raises(StorageLimitError):
         await queues.send(name, Note(text="x" * 50_000))
