@@ -13,7 +13,7 @@ from core.ai import TextModel
 from core.catalog.models import Chapter
 from core.errors import ModelUnavailableError
 from core.transcription.metadata import needs_title
-from core.transcription.transcript import Transcript
+from core.transcription.transcript import Reading
 
 _SECTION_CHARACTERS = 48_000  # about 12,000 tokens: every model of the last years takes that
 _TITLE_CHARACTERS = 1_500
@@ -60,17 +60,15 @@ class Findings:
     chapters: tuple[Chapter, ...]
 
 
-async def enrich(
-    model: TextModel, title: str, chapters: Sequence[Chapter], transcript: Transcript
-) -> Findings:
+async def enrich(model: TextModel, title: str, chapters: Sequence[Chapter], reading: Reading) -> Findings:
     """Ask the model about the whole book, part by part if it is long.
 
     Raises ModelUnavailableError, also for an answer that is not usable, and ModelRefusedError.
     """
-    text = " ".join(segment.text for segment in transcript.segments)
+    text = " ".join(segment.text for segment in reading.segments)
     if not text.strip():
         return Findings(None, (), tuple(chapters))
-    digest, titled = await asyncio.gather(_digest(model, title, text), _entitle(model, chapters, transcript))
+    digest, titled = await asyncio.gather(_digest(model, title, text), _entitle(model, chapters, reading))
     return Findings(_clean_summary(digest.summary), _clean_tags(digest.tags), titled)
 
 
@@ -103,9 +101,7 @@ def _sections(text: str) -> list[str]:
     return [*sections, text]
 
 
-async def _entitle(
-    model: TextModel, chapters: Sequence[Chapter], transcript: Transcript
-) -> tuple[Chapter, ...]:
+async def _entitle(model: TextModel, chapters: Sequence[Chapter], reading: Reading) -> tuple[Chapter, ...]:
     """Give a title to the chapters that have only a number."""
     untitled = [chapter for chapter in chapters if needs_title(chapter)]
     if not untitled or len(chapters) == 1:
@@ -113,7 +109,7 @@ async def _entitle(
     beginnings = {chapter.index: "" for chapter in untitled}
     for chapter in untitled:
         words: list[str] = []
-        for segment in transcript.segments:
+        for segment in reading.segments:
             if chapter.start_seconds <= segment.start_seconds < chapter.end_seconds:
                 words.append(segment.text)
                 if sum(map(len, words)) > _TITLE_CHARACTERS:

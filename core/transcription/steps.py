@@ -11,7 +11,8 @@ import logging
 import random
 import secrets
 import tempfile
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import PurePosixPath
@@ -36,7 +37,7 @@ from core.transcription.enrichment import enrich
 from core.transcription.metadata import chapters_of, fill_from_tags, language_code
 from core.transcription.models import Chunk, ChunkResult, Job, QueueName, Settled, Step, Work
 from core.transcription.store import JobStore
-from core.transcription.transcript import Segment, Transcript
+from core.transcription.transcript import Reading, Segment, Transcript
 
 if TYPE_CHECKING:
     from core.transcription.audio import CutAudio, Probe
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("aloud.pipeline")
 
 W = TypeVar("W", bound=Work)
+R = TypeVar("R")
 
 Messages = list[tuple[QueueName, Step]]
 
@@ -55,7 +57,7 @@ _QUEUES: dict[ProcessingStatus, QueueName] = {
     "ready": "index",
 }
 
-_CUTTERS = 2
+_DECODERS = 2
 _CLAIMED_DELAY_SECONDS = 2
 _FORMS = {
     "json": "application/json",
@@ -87,7 +89,9 @@ class Steps:
         self._models = models
         self._uploads = uploads
         self._media = media
-        self._cutters = asyncio.Semaphore(_CUTTERS)
+        # A thread that has decoded an MP4 keeps the memory of its sample tables, so one thread does them all.
+        self._mp4_decoder = ThreadPoolExecutor(1, "mp4")
+        self._decoders = ThreadPoolExecutor(_DECODERS, "audio")
         self._blocks: BlockCache | None = None
 
     async def run(self, queue: QueueName, step: Step) -> None:
@@ -279,13 +283,12 @@ class Steps:
         name = f"{job.audiobook_id}/{job.id}/audio{suffix if suffix.isascii() and len(suffix) <= 6 else ''}"
         copy = await self._media.copy_from(self._uploads, job.blob_name, name, job.etag)
         reader = self._reader(name, copy.etag, copy.size)
-        probe = await asyncio.to_thread(audio.probe, reader)
+        probe = await _in(self._mp4_decoder, audio.probe, reader)
         self._check_length(probe.duration_seconds)
-        async with self._cutters:
-            target = job.chunk_seconds
-            plan = await asyncio.to_thread(audio.plan, reader, probe, target, min(15, target / 4))
-        self._check_length(plan.duration_seconds)
         copy = await self._media.set_content_type(copy, probe.content_type)
+        reader, target = self._reader(name, copy.etag, copy.size), job.chunk_seconds
+        plan = await _in(self._decoder(probe), audio.plan, reader, probe, target, min(15, target / 4))
+        self._check_length(plan.duration_seconds)
         cover = await self._store_cover(job, probe)
         facts = asdict(replace(probe, cover=None, chapters=(), tags={}))
         rows = [Chunk(index=cut.index, cut=asdict(cut), updated_at=now()) for cut in plan.cuts]
@@ -446,8 +449,10 @@ class Steps:
         assert job.audio_blob is not None and job.audio_etag is not None and job.probe is not None
         probe = audio.Probe(**job.probe)
         reader = self._reader(job.audio_blob, job.audio_etag, job.size)
-        async with self._cutters:
-            return await asyncio.to_thread(audio.cut, reader, probe, audio.Cut(**chunk.cut), target)
+        return await _in(self._decoder(probe), audio.cut, reader, probe, audio.Cut(**chunk.cut), target)
+
+    def _decoder(self, probe: "Probe") -> ThreadPoolExecutor:
+        return self._mp4_decoder if probe.container == "mp4" else self._decoders
 
     # Assemble
 
@@ -495,18 +500,23 @@ class Steps:
 
         gate = asyncio.Semaphore(8)
 
-        async def part(chunk: Chunk) -> timing.ChunkText:
-            start, end = chunk.cut["start_seconds"], chunk.cut["end_seconds"]
-            if chunk.status == "failed":
-                return timing.ChunkText(start, end - start, None, None, chunk.error or "unknown cause")
+        async def fetch(chunk: Chunk) -> bytes:
             async with gate:
-                result = await self._store.result(job.id, chunk.index)
-            return timing.ChunkText(
-                result.start_seconds, result.duration_seconds, result.segments, result.language
-            )
+                return await self._store.result(job.id, chunk.index) if chunk.status == "done" else b""
 
-        parts = await asyncio.gather(*(part(chunk) for chunk in chunks))
-        return await asyncio.to_thread(timing.join, parts, job.duration_seconds or 0.0)
+        contents = await asyncio.gather(*(fetch(chunk) for chunk in chunks))
+
+        def texts() -> Iterator[timing.ChunkText]:
+            for chunk, content in zip(chunks, contents, strict=True):
+                start, end = chunk.cut["start_seconds"], chunk.cut["end_seconds"]
+                if content:
+                    found = ChunkResult.model_validate_json(content)
+                    start, length = found.start_seconds, found.duration_seconds
+                    yield timing.ChunkText(start, length, found.segments, found.language)
+                else:
+                    yield timing.ChunkText(start, end - start, None, None, chunk.error or "unknown cause")
+
+        return await asyncio.to_thread(timing.join, texts(), job.duration_seconds or 0.0)
 
     # Enrich and index
 
@@ -521,9 +531,9 @@ class Steps:
 
     async def _describe(self, job: Job, book: Book, transcript_blob: str) -> None:
         content = await self._media.read(transcript_blob)
-        transcript = await asyncio.to_thread(Transcript.model_validate_json, content)
+        reading = await asyncio.to_thread(Reading.model_validate_json, content)
         chapters = await self._catalog.stored_chapters(book.id)
-        findings = await enrich(self._models.text, book.title, chapters, transcript)
+        findings = await enrich(self._models.text, book.title, chapters, reading)
         await self._catalog.set_chapters(book.id, findings.chapters)
 
         def finish(book: Book) -> Book | None:
@@ -541,6 +551,10 @@ class Steps:
         revision = await self._catalog.rebuild_index()
         _log.info("the catalog is at revision %s", revision)
         return []
+
+
+async def _in(executor: ThreadPoolExecutor, work: Callable[..., R], *arguments: Any) -> R:
+    return await asyncio.get_running_loop().run_in_executor(executor, work, *arguments)
 
 
 def count(chunks: Sequence[Chunk]) -> Settled:

@@ -107,9 +107,12 @@ class JobStore:
             f"{job_id}/{_chunk_key(index)}.json", result.model_dump_json().encode(), "application/json"
         )
 
-    async def result(self, job_id: str, index: int) -> ChunkResult:
-        """Raises NotFoundError."""
-        return ChunkResult.model_validate_json(await self._work.read(f"{job_id}/{_chunk_key(index)}.json"))
+    async def result(self, job_id: str, index: int) -> bytes:
+        """Return a ChunkResult as JSON, for whoever has many to take them in one by one.
+
+        Raises NotFoundError.
+        """
+        return await self._work.read(f"{job_id}/{_chunk_key(index)}.json")
 
     async def stalled(self, before: datetime) -> AsyncIterator[Job]:
         """Yield the unfinished jobs of this month and the one before that have had no news since `before`."""

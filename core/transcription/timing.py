@@ -310,34 +310,38 @@ def _number(parts: Iterable[_Line]) -> list[Segment]:
 def _order(words: Iterable[Word], latest: float) -> tuple[tuple[Word, ...], float]:
     ordered = []
     for word in words:
-        start = max(latest, word.start_seconds)
-        latest = max(start, word.end_seconds)
+        start = max(latest, round(word.start_seconds, 3))
+        latest = max(start, round(word.end_seconds, 3))
         ordered.append(Word(start_seconds=start, end_seconds=latest, text=word.text))
     return tuple(ordered), latest
 
 
 def join(chunks: Iterable[ChunkText], duration_seconds: float) -> Transcript:
-    """Join chunks by the times at which they were really cut; what is missing becomes a gap."""
-    ordered = sorted(chunks, key=lambda chunk: chunk.start_seconds)
-    segments = _number(line for chunk in ordered for line in _shift(chunk))
-    gaps = tuple(
-        Gap(
-            start_seconds=chunk.start_seconds,
-            end_seconds=chunk.start_seconds + chunk.duration_seconds,
-            reason=chunk.reason,
-        )
-        for chunk in ordered
-        if chunk.segments is None
-    )
+    """Join chunks by the times at which they were really cut; what is missing becomes a gap.
+
+    They come in order, and each is let go of before the next is taken.
+    """
+    gaps: list[Gap] = []
+    languages: Counter[str] = Counter()
+
+    def lines() -> Iterator[_Line]:
+        for chunk in chunks:
+            if chunk.segments is None:
+                end = chunk.start_seconds + chunk.duration_seconds
+                gaps.append(Gap(start_seconds=chunk.start_seconds, end_seconds=end, reason=chunk.reason))
+            if chunk.language:
+                languages[chunk.language] += 1
+            yield from _shift(chunk)
+
+    segments = _number(lines())
     missing = sum(gap.end_seconds - gap.start_seconds for gap in gaps)
     kinds = {segment.timing for segment in segments}
-    languages = Counter(chunk.language for chunk in ordered if chunk.language)
     return Transcript(
         language=languages.most_common(1)[0][0] if languages else None,
         duration_seconds=duration_seconds,
         timing="mixed" if len(kinds) > 1 else next(iter(kinds), "estimated"),
         coverage=round(max(0.0, 1 - missing / duration_seconds), 4) if duration_seconds else 0.0,
-        gaps=gaps,
+        gaps=tuple(gaps),
         segments=tuple(segments),
     )
 

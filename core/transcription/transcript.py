@@ -1,5 +1,6 @@
 """What was said in a recording, and when: the transcript as it is stored and shown."""
 
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
@@ -8,13 +9,12 @@ Timing = Literal["model", "estimated"]
 Seconds = Annotated[float, AfterValidator(lambda seconds: round(seconds, 3))]
 
 
-class Word(BaseModel):
-    """A spoken word, in seconds from the start of the recording."""
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A spoken word, in seconds from the start of the recording; a long book has 200,000 of them."""
 
-    model_config = ConfigDict(frozen=True)
-
-    start_seconds: Seconds
-    end_seconds: Seconds
+    start_seconds: float
+    end_seconds: float
     text: str
 
 
@@ -58,3 +58,20 @@ class Transcript(BaseModel):
     coverage: float
     gaps: tuple[Gap, ...]
     segments: tuple[Segment, ...]
+
+
+class Line(BaseModel):
+    """A segment without its words."""
+
+    model_config = ConfigDict(frozen=True)
+
+    start_seconds: float
+    text: str
+
+
+class Reading(BaseModel):
+    """A stored transcript as those need it who only read it, without the words' times."""
+
+    model_config = ConfigDict(frozen=True)
+
+    segments: tuple[Line, ...]

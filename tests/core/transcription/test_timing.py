@@ -177,9 +177,9 @@ def test_chunks_are_joined_by_their_true_starts_and_what_is_missing_is_a_gap() -
     third = spread("Five six.", [(1, 3)], 100)
     whole = join(
         [
-            ChunkText(661.25, 100, third, "en"),
             ChunkText(0, 331.5, first, "en"),
             ChunkText(331.5, 329.75, None, None, "the model refused it"),
+            ChunkText(661.25, 100, third, "en"),
         ],
         761.25,
     )
