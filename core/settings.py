@@ -69,7 +69,7 @@ class Settings(BaseModel):
     admin_emails: str = Field(
         "",
         alias="ADMIN_EMAILS",
-        description="Addresses, separated by commas, whose accounts are administrators.",
+        description="Addresses, separated by commas, whose accounts on this machine are administrators.",
     )
 
     openai_api_key: SecretStr | None = Field(

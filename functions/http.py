@@ -44,6 +44,7 @@ _log = logging.getLogger("aloud.http")
 API = "/api/v1"
 MAX_BODY_BYTES = 1024 * 1024
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
+_COOKIE = re.compile(r"[\w.-]+", re.ASCII)
 _SAFE_METHODS = {"GET", "HEAD"}
 
 Access = Literal["anyone", "listener", "publisher", "admin"]
@@ -238,7 +239,7 @@ def site_cookie(req: func.HttpRequest) -> str | None:
     except CookieError:
         return None
     morsel = jar.get(cookie_name())
-    return morsel.value if morsel and morsel.value else None
+    return morsel.value if morsel and _COOKIE.fullmatch(morsel.value) else None
 
 
 async def find_caller(req: func.HttpRequest) -> Caller | None:
@@ -321,7 +322,7 @@ def read_json(req: func.HttpRequest, adapter: TypeAdapter[Any]) -> Any:
         raise UnsupportedMediaError("Send application/json.")
     try:
         value = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise MalformedRequestError("The body is not JSON.") from None
     try:
         return adapter.validate_python(value, strict=False)
@@ -348,7 +349,8 @@ def _read_cursor(req: func.HttpRequest, cursor: str | None) -> Any:
 def _respond(req: func.HttpRequest, reply: Reply, status: int) -> func.HttpResponse:
     headers = dict(reply.headers)
     if reply.etag is not None:
-        headers["ETag"] = f'"{reply.etag}"'
+        headers |= {"ETag": f'"{reply.etag}"', "Vary": "Authorization, Cookie"}
+        headers.setdefault("Cache-Control", "private, no-cache")
         seen = {
             tag.strip().removeprefix("W/").strip('"')
             for tag in req.headers.get("if-none-match", "").split(",")

@@ -53,10 +53,6 @@ def _failures(endpoint: Endpoint) -> list[int]:
     return sorted(codes)
 
 
-def _reference(shape: Any, mode: str, definitions: dict[tuple[Any, str], Any]) -> Any:
-    return definitions[shape, mode]
-
-
 def describe() -> str:
     """Return the description as JSON."""
     bodies = {(e.body, "validation") for e in ENDPOINTS if e.body is not None}

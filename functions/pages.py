@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import mimetypes
+import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -117,12 +118,15 @@ PageHandler = Callable[[Visit], Awaitable[func.HttpResponse]]
 HttpFunction = Callable[[func.HttpRequest], Awaitable[func.HttpResponse]]
 
 
-def page(route: str, *methods: str) -> Callable[[PageHandler], HttpFunction]:
-    """Register an async handler as a page; without `methods` it answers GET and HEAD."""
+def page(route: str, *methods: str, same_for_all: bool = False) -> Callable[[PageHandler], HttpFunction]:
+    """Register an async handler as a page; without `methods` it answers GET and HEAD.
+
+    What is `same_for_all` is served without asking who wants it.
+    """
 
     def register(handler: PageHandler) -> HttpFunction:
         async def run(req: func.HttpRequest) -> func.HttpResponse:
-            return await _serve(req, handler)
+            return await _serve(req, handler, same_for_all)
 
         run.__name__ = handler.__name__
         run.__doc__ = handler.__doc__
@@ -140,10 +144,10 @@ async def not_found_page(req: func.HttpRequest) -> func.HttpResponse:
     async def refuse(_: Visit) -> func.HttpResponse:
         raise NotFoundError("There is nothing at this address.")
 
-    return await _serve(req, refuse)
+    return await _serve(req, refuse, same_for_all=False)
 
 
-async def _serve(req: func.HttpRequest, handler: PageHandler) -> func.HttpResponse:
+async def _serve(req: func.HttpRequest, handler: PageHandler, same_for_all: bool) -> func.HttpResponse:
     """Find the visitor, run the handler, turn errors into pages, end a session cookie that is no good."""
     started = time.perf_counter()
     calls = count_calls()
@@ -151,7 +155,8 @@ async def _serve(req: func.HttpRequest, handler: PageHandler) -> func.HttpRespon
     visit = Visit(req, None, request_id)
     ended = False
     try:
-        if cookie := site_cookie(req):
+        cookie = None if same_for_all else site_cookie(req)
+        if cookie is not None:
             try:
                 visit = Visit(req, await services().accounts.caller_of_cookie(cookie), request_id)
             except UnauthenticatedError:
@@ -325,7 +330,7 @@ def _form_page(
     visit: Visit, template: str, target: str, error: AloudError | None = None, **values: str
 ) -> func.HttpResponse:
     """A form that is sent before sign-in: a cookie of its own ties it to this browser."""
-    seed = _cookies(visit.request).get(_form_cookie_name()) or secrets.token_urlsafe(16)
+    seed = _form_seed(visit.request) or secrets.token_urlsafe(16)
     fields = error.fields if isinstance(error, InvalidError) else ()
     response = visit.render(
         template,
@@ -345,7 +350,7 @@ def _form_page(
 
 def _check_first_form(req: func.HttpRequest, form: Form) -> None:
     """Raises ForbiddenError unless the form was made for this browser."""
-    seed = _cookies(req).get(_form_cookie_name())
+    seed = _form_seed(req)
     if seed is None:
         raise ForbiddenError("Your browser did not send our cookie back. Allow cookies, and try again.")
     check_form_token(seed, form.get("csrf", ""))
@@ -391,11 +396,13 @@ def _redirect(target: str, status: int, cookie: str | None = None) -> func.HttpR
     return func.HttpResponse(status_code=status, headers=headers)
 
 
-def _cookies(req: func.HttpRequest) -> dict[str, str]:
+def _form_seed(req: func.HttpRequest) -> str | None:
+    """Return what the form cookie holds, if it is one of ours."""
     try:
-        return {name: morsel.value for name, morsel in SimpleCookie(req.headers.get("cookie", "")).items()}
+        morsel = SimpleCookie(req.headers.get("cookie", "")).get(_form_cookie_name())
     except CookieError:
-        return {}
+        return None
+    return morsel.value if morsel and re.fullmatch(r"[\w-]{22}", morsel.value, re.ASCII) else None
 
 
 def _form_cookie_name() -> str:
@@ -444,10 +451,10 @@ def _static_version() -> str:
     ]
 
 
-@page("static/{*path}")
+@page("static/{*path}", same_for_all=True)
 async def page_static(visit: Visit) -> func.HttpResponse:
     """A file that pages load; under the address with the present version it never changes."""
-    path = visit.request.route_params["path"]
+    path = visit.request.route_params.get("path", "")
     name = path.removeprefix(f"{_static_version()}/")
     found = _static_files().get(name)
     if found is None:
@@ -462,7 +469,7 @@ async def page_docs(visit: Visit) -> func.HttpResponse:
     return visit.render("docs.html", inline_styles=True)
 
 
-@page("docs/assets/{name}")
+@page("docs/assets/{name}", same_for_all=True)
 async def page_docs_asset(visit: Visit) -> func.HttpResponse:
     """A file of Swagger UI."""
     name = visit.request.route_params["name"]
@@ -472,7 +479,7 @@ async def page_docs_asset(visit: Visit) -> func.HttpResponse:
     return _file(visit.request, found.content, found.content_type, found.tag, f"public, max-age={_DAY}")
 
 
-@page("robots.txt")
+@page("robots.txt", same_for_all=True)
 async def page_robots(_: Visit) -> func.HttpResponse:
     """What crawlers may read."""
     rules = "User-agent: *\nDisallow: /api/\nDisallow: /login\nDisallow: /register\n"

@@ -68,7 +68,7 @@ def _named(name: str, doc: str, handler: Handler) -> Handler:
 
 def _step_handler(queue: QueueName) -> Handler:
     async def handle(msg: func.QueueMessage) -> None:
-        body = msg.get_body().decode()
+        body = msg.get_body().decode(errors="replace")
         try:
             step = Step.model_validate_json(body)
         except ValidationError:
@@ -82,7 +82,7 @@ def _step_handler(queue: QueueName) -> Handler:
 
 def _poison_handler(queue: QueueName) -> Handler:
     async def handle(msg: func.QueueMessage) -> None:
-        await services().transcription.settle_poison(queue, msg.get_body().decode())
+        await services().transcription.settle_poison(queue, msg.get_body().decode(errors="replace"))
 
     return _named(f"settle_{queue}_poison", f"Settle a message that `{queue}` could not be done for.", handle)
 

@@ -1,5 +1,6 @@
 """Accounts as they are stored and as they are shown."""
 
+import unicodedata
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -12,7 +13,7 @@ SessionKind = Literal["api", "site"]
 
 def normalise_email(address: str) -> str:
     """Return the form in which two spellings of one address are equal."""
-    return address.strip().casefold()
+    return unicodedata.normalize("NFC", address.strip()).casefold()
 
 
 def _check_password(password: str) -> str:

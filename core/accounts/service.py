@@ -1,6 +1,7 @@
 """Accounts: register, sign in, stay signed in, sign out."""
 
 from datetime import timedelta
+from urllib.parse import urlsplit
 
 from core.accounts.models import (
     Credentials,
@@ -23,6 +24,7 @@ from core.storage.tables import Stored
 class Accounts:
     def __init__(self, settings: Settings, store: AccountStore) -> None:
         self._admins = settings.admins
+        self._is_local = urlsplit(settings.public_base_url).hostname in ("localhost", "127.0.0.1")
         self._session_life = timedelta(days=settings.session_days)
         self._store = store
         self._tokens = AccessTokens(
@@ -61,13 +63,12 @@ class Accounts:
 
         Raises UnauthenticatedError.
         """
-        user_id, stored, secret = await self._find_session(refresh_token, "api")
+        profile, stored, secret = await self._find_session(refresh_token, "api")
         session = stored.value
         if not matches(secret, session.secret_hash):
             if session.previous_hash is not None and matches(secret, session.previous_hash):
-                await self._store.end_session(user_id, session.id)
+                await self._store.end_session(profile.id, session.id)
             raise UnauthenticatedError("This refresh token is not valid any more; sign in again.")
-        profile = self._with_roles(await self._store.profile(user_id))
         successor = new_secret()
         renewed = session.model_copy(
             update={
@@ -78,10 +79,10 @@ class Accounts:
             }
         )
         try:
-            await self._store.replace_session(user_id, stored, renewed)
+            await self._store.replace_session(profile.id, stored, renewed)
         except StaleError:
             raise UnauthenticatedError("This refresh token was used a moment ago.") from None
-        return self._tokens_of(user_id, renewed, successor)
+        return self._tokens_of(profile.id, renewed, successor)
 
     def caller_of_token(self, access_token: str) -> Caller:
         """Raises UnauthenticatedError."""
@@ -92,10 +93,10 @@ class Accounts:
 
         Raises UnauthenticatedError.
         """
-        user_id, stored, secret = await self._find_session(cookie, "site")
+        profile, stored, secret = await self._find_session(cookie, "site")
         if not matches(secret, stored.value.secret_hash):
             raise UnauthenticatedError("Sign in again.")
-        return Caller(user_id=user_id, session_id=stored.value.id, roles=frozenset(stored.value.roles))
+        return Caller(user_id=profile.id, session_id=stored.value.id, roles=frozenset(profile.roles))
 
     async def log_out(self, caller: Caller) -> None:
         """End the caller's session."""
@@ -142,15 +143,15 @@ class Accounts:
         await self._store.add_session(profile.id, session)
         return session, secret
 
-    async def _find_session(self, value: str, kind: SessionKind) -> tuple[str, Stored[Session], str]:
+    async def _find_session(self, value: str, kind: SessionKind) -> tuple[Profile, Stored[Session], str]:
         parts = value.split(".")
         if len(parts) == 3:
             found = await self._store.session(parts[0], parts[1])
             if found is not None:
-                stored, credentials = found
+                stored, credentials, profile = found
                 session = stored.value
                 if session.kind == kind and session.epoch == credentials.epoch and session.expires_at > now():
-                    return parts[0], stored, parts[2]
+                    return self._with_roles(profile), stored, parts[2]
         raise UnauthenticatedError("This session has ended; sign in again.")
 
     def _tokens_of(self, user_id: str, session: Session, secret: str) -> Tokens:
@@ -161,7 +162,7 @@ class Accounts:
         )
 
     def _with_roles(self, profile: Profile) -> Profile:
-        """Add the role that ADMIN_EMAILS gives."""
-        if profile.email in self._admins and "admin" not in profile.roles:
+        """Add the role that ADMIN_EMAILS gives; on this machine only, as long as no address is verified."""
+        if self._is_local and profile.email in self._admins and "admin" not in profile.roles:
             return profile.model_copy(update={"roles": (*profile.roles, "admin")})
         return profile

@@ -28,6 +28,8 @@ class AccountStore:
         try:
             await self._accounts.insert(claim, fingerprint(profile.email), "account")
         except ConflictError:
+            if await self.find_id(profile.email) == profile.id:
+                return  # the answer to our own insertion was lost, and the SDK asked again
             await asyncio.gather(
                 self._users.delete(profile.id, "profile"), self._users.delete(profile.id, "credentials")
             )
@@ -60,15 +62,18 @@ class AccountStore:
     async def add_session(self, user_id: str, session: Session) -> None:
         await self._users.insert(session, user_id, f"session_{session.id}")
 
-    async def session(self, user_id: str, session_id: str) -> tuple[Stored[Session], Credentials] | None:
-        """Return a session and the credentials that its epoch is checked against, or None."""
-        session, credentials = await asyncio.gather(
+    async def session(
+        self, user_id: str, session_id: str
+    ) -> tuple[Stored[Session], Credentials, Profile] | None:
+        """Return a session, the credentials that its epoch is checked against, and whose it is, or None."""
+        session, credentials, profile = await asyncio.gather(
             self._users.find(Session, user_id, f"session_{session_id}"),
             self._users.find(Credentials, user_id, "credentials"),
+            self._users.find(Profile, user_id, "profile"),
         )
-        if session is None or credentials is None:
+        if session is None or credentials is None or profile is None:
             return None
-        return session, credentials.value
+        return session, credentials.value, profile.value
 
     async def replace_session(self, user_id: str, stored: Stored[Session], session: Session) -> None:
         """Raises StaleError if another request was first."""

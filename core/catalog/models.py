@@ -137,9 +137,7 @@ class BookDetail(BookSummary):
     processing_reason: str | None
     coverage: float | None
     chapters: list[Chapter]
-    owned: bool | None = Field(
-        None, description="Whether the caller may listen; absent for anonymous callers."
-    )
+    owned: bool | None = Field(None, description="Whether the caller may listen; null for anonymous callers.")
     revision: int
     updated_at: datetime
 

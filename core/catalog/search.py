@@ -6,6 +6,7 @@ most once in a while, so that browsing costs no storage call in between.
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 import sqlite3
@@ -71,9 +72,9 @@ class CatalogIndex:
                     _POINTER, swap, "application/json", if_etag=etag, if_absent=etag is None
                 )
             except (StaleError, ConflictError):
-                await self._container.delete(name)
-                continue
-            await self._remove_old()
+                if not await self._is_current(name):
+                    continue
+            await self._remove_old(revision)
             return revision
         raise UnavailableError("Too many builders of the catalog at once.", retry_after=5)
 
@@ -103,7 +104,7 @@ class CatalogIndex:
                 except UnavailableError:
                     if self._database is None:
                         raise
-                    _log.warning("the storage is away: the catalog stays as it is for now")
+                    _log.warning("no newer catalog can be had: it stays as it is for now")
                 self._checked = time.monotonic()
             return self._database
 
@@ -113,15 +114,22 @@ class CatalogIndex:
         except NotFoundError:
             return
         if changed is not None:
-            content = await self._container.read(json.loads(changed[0])["file"])
+            try:
+                content = await self._container.read(json.loads(changed[0])["file"])
+            except NotFoundError:
+                raise UnavailableError("The catalog is just being replaced.", retry_after=2) from None
             database = sqlite3.connect(":memory:")
             database.deserialize(content)
             self._database, self._etag = database, changed[1]
 
-    async def _remove_old(self) -> None:
+    async def _is_current(self, name: str) -> bool:
+        """Tell whether the pointer names this file: after a lost answer the SDK repeats a swap."""
+        return bool(json.loads(await self._container.read(_POINTER))["file"] == name)
+
+    async def _remove_old(self, revision: int) -> None:
+        """Remove the files of all but the last revisions, and those of builders that lost with them."""
         names = [n async for n in self._container.names(f"{_FORMAT}/") if n.endswith(".sqlite")]
-        for name in sorted(names)[:-_KEPT]:
-            try:
-                await self._container.delete(name)
-            except NotFoundError:
-                continue
+        for name in names:
+            if int(name.removeprefix(f"{_FORMAT}/").partition("-")[0]) <= revision - _KEPT:
+                with contextlib.suppress(NotFoundError):
+                    await self._container.delete(name)

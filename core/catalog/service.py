@@ -12,7 +12,6 @@ from core.catalog.models import (
     BookDetail,
     BookSummary,
     Chapter,
-    Chapters,
     detail,
     summarise,
 )
@@ -54,6 +53,8 @@ class Catalog:
         """Return a book as the caller may see it. Raises NotFoundError for another's draft."""
         book, chapters = await self._store.book_with_chapters(book_id)
         _check_visible(book, caller)
+        if book.processing_status != "ready" and not _manages(book, caller):
+            book = book.model_copy(update={"processing_reason": None})
         return detail(book, chapters, None if caller is None else _may_hear(book, caller))
 
     async def chapters(self, book_id: str, caller: Caller | None) -> list[Chapter]:
@@ -76,7 +77,7 @@ class Catalog:
         book = await self._heard_by(book_id, caller)
         if book.audio is None:
             raise ConflictError("This book has no audio yet.")
-        return await self._media.link(book.audio.blob, _STREAM_LIFE)
+        return await self._media.link(book.audio.blob, _STREAM_LIFE, book.audio.content_type)
 
     async def transcript(
         self, book_id: str, form: TranscriptForm, caller: Caller | None
@@ -121,13 +122,14 @@ class Catalog:
         books = await asyncio.gather(*(self._store.book(book_id) for book_id in dict.fromkeys(book_ids)))
         return [summarise(book) for book in books if book.visibility == "draft"]
 
-    async def update(self, book_id: str, change: Callable[[Book], Book | None]) -> Book:
-        """Apply a pure change to a book. Raises NotFoundError."""
-        return await self._store.update(book_id, change)
+    async def update(
+        self, book_id: str, change: Callable[[Book], Book | None], chapters: tuple[Chapter, ...] | None = None
+    ) -> Book:
+        """Apply a pure change to a book, in one write with new chapters if there are any.
 
-    async def set_chapters(self, book_id: str, chapters: tuple[Chapter, ...]) -> None:
-        """Replace all chapters of a book in one write."""
-        await self._store.set_chapters(book_id, Chapters(items=chapters))
+        Nothing is written where `change` returns None. Raises NotFoundError.
+        """
+        return await self._store.update(book_id, change, chapters)
 
     async def rebuild_index(self) -> int:
         """Compile and publish the read model; return its revision."""

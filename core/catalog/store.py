@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 
-from core.catalog.models import Book, Chapters
+from core.catalog.models import Book, Chapter, Chapters
 from core.errors import NotFoundError
 from core.ids import now
-from core.storage.tables import Insert, Table
+from core.storage.tables import Insert, Put, Table
 
 
 class BookStore:
@@ -32,19 +32,22 @@ class BookStore:
         """Raises NotFoundError."""
         return await asyncio.gather(self.book(book_id), self.chapters(book_id))
 
-    async def set_chapters(self, book_id: str, chapters: Chapters) -> None:
-        await self._books.put(chapters, book_id, "chapters")
+    async def update(
+        self, book_id: str, change: Callable[[Book], Book | None], chapters: tuple[Chapter, ...] | None = None
+    ) -> Book:
+        """Apply a change and count the revision up, in one write with new chapters if there are any.
 
-    async def update(self, book_id: str, change: Callable[[Book], Book | None]) -> Book:
-        """Apply a change and count the revision up. Raises NotFoundError."""
+        Nothing is written where `change` returns None. Raises NotFoundError.
+        """
 
         def revise(book: Book) -> Book | None:
             changed = change(book)
-            if changed is None or changed == book:
+            if changed is None or (changed == book and chapters is None):
                 return None
             return changed.model_copy(update={"revision": book.revision + 1, "updated_at": now()})
 
-        return await self._books.update(Book, book_id, "book", revise)
+        also = [] if chapters is None else [Put("chapters", Chapters(items=chapters))]
+        return await self._books.update(Book, book_id, "book", revise, also)
 
     async def all(self) -> AsyncIterator[Book]:
         """Yield every book, in the order of ids."""

@@ -38,7 +38,7 @@ class ContainerSender:
         message = EmailMessage()
         message["From"] = self._sender
         message["To"] = mail.to
-        message["Subject"] = mail.subject
+        message["Subject"] = " ".join(mail.subject.split())
         message["Date"] = format_datetime(now())
         message.set_content(mail.text)
         name = f"{mail.to}/{fingerprint(mail.id)[:16]}.eml"

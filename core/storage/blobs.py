@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
-from urllib.parse import quote
 
 from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.storage.blob import BlobSasPermissions, ContentSettings, UserDelegationKey, generate_blob_sas
 from azure.storage.blob.aio import BlobClient, BlobServiceClient, ContainerClient
 
-from core.errors import UnavailableError
+from core.errors import NotFoundError, UnavailableError
 from core.ids import now
 from core.storage.failures import made_on_demand, translated
 
@@ -63,6 +62,13 @@ class Container:
         return BlobFacts(
             name, found.etag.strip('"'), found.size, settings.content_type or "", found.last_modified, digest
         )
+
+    async def holds(self, name: str, etag: str) -> bool:
+        """Tell whether a blob still is this version."""
+        try:
+            return (await self.facts(name)).etag == etag
+        except NotFoundError:
+            return False
 
     async def read(self, name: str) -> bytes:
         """Return a whole small blob. Raises NotFoundError."""
@@ -162,19 +168,6 @@ class Container:
                 return None
         return str(found.copy.status)
 
-    async def set_content_type(self, blob: BlobFacts, content_type: str) -> BlobFacts:
-        """Set what browsers are told a blob is, unless it is set already.
-
-        To set it makes a new ETag and forgets the digest. Raises NotFoundError.
-        """
-        if blob.content_type != content_type:
-            with translated(f"blob {self.name}/{blob.name}"):
-                settings = ContentSettings(content_type=content_type)
-                answer = await self._blob(blob.name).set_http_headers(settings)
-            etag = str(answer["etag"]).strip('"')
-            blob = replace(blob, content_type=content_type, etag=etag, digest=None)
-        return blob
-
     async def delete(self, name: str) -> None:
         """Remove a blob. Raises NotFoundError."""
         with translated(f"blob {self.name}/{name}"):
@@ -186,17 +179,14 @@ class Container:
             async for name in self._container.list_blob_names(name_starts_with=prefix):
                 yield name
 
-    async def link(self, name: str, life: timedelta, *, file_name: str | None = None) -> Link:
-        """Return a read-only link to one blob; `file_name` makes browsers save it under that name.
+    async def link(self, name: str, life: timedelta, content_type: str | None = None) -> Link:
+        """Return a read-only link to one blob, which is served as `content_type` if that is given.
 
         Signed by the account's key locally and by a user delegation key, over https alone, in the cloud.
         """
         service = self._service()
         start = now() - timedelta(minutes=5)
         expiry = now() + life
-        disposition = None
-        if file_name is not None:
-            disposition = f"attachment; filename*=UTF-8''{quote(file_name)}"
         key = getattr(service.credential, "account_key", None)
         signed = (
             {"account_key": key, "protocol": None}
@@ -210,7 +200,7 @@ class Container:
             permission=BlobSasPermissions(read=True),
             start=start,
             expiry=expiry,
-            content_disposition=disposition,
+            content_type=content_type,
             **signed,
         )
         return Link(f"{self._blob(name).url}?{token}", expiry)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.queue.aio import QueueClient
 from pydantic import BaseModel
 
@@ -45,12 +44,3 @@ class Queues:
                 lambda: client.send_message(text, visibility_timeout=delay, time_to_live=-1),
                 client.create_queue,
             )
-
-    async def count(self, name: str) -> int:
-        """Return about how many messages a queue holds, invisible ones included; 0 if it is absent."""
-        with translated(f"queue {name}"):
-            try:
-                properties = await self._client(name).get_queue_properties()
-            except ResourceNotFoundError:
-                return 0
-        return int(properties.approximate_message_count or 0)

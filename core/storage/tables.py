@@ -31,6 +31,7 @@ MAX_ENTITY_BYTES = 1024 * 1024
 MAX_TRANSACTION_BYTES = 4 * 1024 * 1024
 MAX_PROPERTY_CHARACTERS = 32 * 1024
 _UPDATE_TRIES = 20
+_PAGE_ROWS = 1000
 _SCALARS = (str, bool, int, float, datetime, bytes)
 
 
@@ -42,14 +43,6 @@ class Stored(Generic[M]):
     partition: str
     key: str
     etag: str
-
-
-@dataclass(frozen=True)
-class Page(Generic[M]):
-    """Rows in key order, and the key after which the next page begins (None: no more)."""
-
-    items: tuple[Stored[M], ...]
-    after: str | None
 
 
 @dataclass(frozen=True)
@@ -76,14 +69,7 @@ class Put:
     value: BaseModel
 
 
-@dataclass(frozen=True)
-class Delete:
-    """In a transaction: remove a row; NotFoundError if it is absent."""
-
-    key: str
-
-
-Operation = Insert | Replace | Put | Delete
+Operation = Insert | Replace | Put
 
 
 def _is_scalar(annotation: Any) -> bool:
@@ -223,19 +209,30 @@ class Table:
             )
         return Stored(value, stored.partition, stored.key, answer["etag"])
 
-    async def update(self, shape: type[M], partition: str, key: str, change: Callable[[M], M | None]) -> M:
+    async def update(
+        self,
+        shape: type[M],
+        partition: str,
+        key: str,
+        change: Callable[[M], M | None],
+        also: Sequence[Operation] = (),
+    ) -> M:
         """Read, apply the pure function `change`, replace by ETag; again while others win the race.
 
-        `change` may return None (or an equal value) to leave the row as it is. Returns the row's value
+        `change` may return None (or an equal value) to leave the row as it is; otherwise the operations of
+        `also`, in the same partition, are done with the replacement or not at all. Returns the row's value
         afterwards. Raises NotFoundError; StaleError after 20 lost races.
         """
         for _ in range(_UPDATE_TRIES):
             stored = await self.get(shape, partition, key)
             value = change(stored.value)
-            if value is None or value == stored.value:
+            if value is None or (value == stored.value and not also):
                 return stored.value
             try:
-                await self.replace(stored, value)
+                if also:
+                    await self.transact(partition, [Replace(stored, value), *also])
+                else:
+                    await self.replace(stored, value)
             except StaleError:
                 continue
             return value
@@ -271,9 +268,6 @@ class Table:
                     row = to_row(value, partition, stored.key)
                     conditions = {"etag": stored.etag, "match_condition": MatchConditions.IfNotModified}
                     batch.append(("update", row, {"mode": UpdateMode.REPLACE, **conditions}))
-                case Delete(key):
-                    row = {"PartitionKey": partition, "RowKey": key}
-                    batch.append(("delete", row))
             total += _check_size(row)
         if total > MAX_TRANSACTION_BYTES:
             raise StorageLimitError(f"A transaction of {total} bytes; Azure takes {MAX_TRANSACTION_BYTES}.")
@@ -290,27 +284,8 @@ class Table:
                     f"Row {error.index} of a transaction in {self._name}."
                 ) from error
 
-    async def page(
-        self, shape: type[M], partition: str, prefix: str = "", limit: int = 1000, after: str | None = None
-    ) -> Page[M]:
-        """Return up to `limit` rows whose key begins with `prefix` and comes after the key `after`."""
-        items: list[Stored[M]] = []
-        async for stored in self.each(shape, partition, prefix, after=after, limit=limit + 1):
-            items.append(stored)
-            if len(items) > limit:
-                return Page(tuple(items[:limit]), items[limit - 1].key)
-        return Page(tuple(items), None)
-
-    async def each(
-        self,
-        shape: type[M],
-        partition: str | None,
-        prefix: str = "",
-        *,
-        after: str | None = None,
-        limit: int = 1000,
-    ) -> AsyncIterator[Stored[M]]:
-        """Yield rows in key order; `partition` None reads the whole table, `limit` bounds a round trip."""
+    async def each(self, shape: type[M], partition: str | None, prefix: str = "") -> AsyncIterator[Stored[M]]:
+        """Yield rows in key order; `partition` None reads the whole table."""
         filters, parameters = [], {}
         if partition is not None:
             filters.append("PartitionKey eq @partition")
@@ -318,10 +293,7 @@ class Table:
         if prefix:
             filters.append("RowKey ge @first and RowKey lt @last")
             parameters |= {"first": prefix, "last": prefix[:-1] + chr(ord(prefix[-1]) + 1)}
-        if after is not None:
-            filters.append("RowKey gt @after")
-            parameters["after"] = after
-        async for stored in self._query(shape, " and ".join(filters), parameters, limit):
+        async for stored in self._query(shape, " and ".join(filters), parameters, _PAGE_ROWS):
             yield stored
 
     # Lists by time: one partition a month, months and rows in the order of inverted time
@@ -353,7 +325,7 @@ class Table:
         with translated(f"rows of {self._name}"):
             try:
                 query = self._client.query_entities(
-                    condition, parameters=parameters, results_per_page=min(limit, 1000)
+                    condition, parameters=parameters, results_per_page=min(limit, _PAGE_ROWS)
                 )
                 async for row in query:
                     etag = str(row.metadata["etag"])

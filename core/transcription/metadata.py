@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 _PART_SECONDS = 20 * 60
 _GENERIC = re.compile(r"^(chapter|track|part|kapitel|chapitre)?[\s_.#-]*\d*$", re.IGNORECASE)
 _MAX_CHAPTERS = 2000
+_LONG = frozenset({"description", "comment"})
 
 # the languages that most audiobooks are in, by the codes of ISO 639-2 that tags use and by name
 _LANGUAGES = {
@@ -46,6 +47,10 @@ def language_code(language: str | None) -> str | None:
     return plain if re.fullmatch(r"[a-z]{2,3}(-[a-z0-9]{2,8})*", plain) and plain != "und" else None
 
 
+def _one_line(text: str) -> str:
+    return " ".join(text.replace("\x00", ";").split())[:2000]
+
+
 def _names(text: str | None) -> tuple[str, ...]:
     parts = (part.strip() for part in re.split(r"[;/]|\s&\s|\x00", text or ""))
     return tuple(dict.fromkeys(part[:200] for part in parts if part))[:20]
@@ -57,6 +62,9 @@ def fill_from_tags(book: Book, tags: Mapping[str, str], blob_name: str) -> Book:
     Audiobooks keep the author in `artist` or `album_artist` and the narrator in `narrator` or `composer`.
     The album is the book's title where the title tag names a chapter's file.
     """
+    tags = {name: _one_line(text) for name, text in tags.items() if name not in _LONG} | {
+        name: text for name, text in tags.items() if name in _LONG
+    }
     named_by_file = book.title == title_from_name(blob_name)
     title = tags.get("album") or tags.get("title") or book.title
     narrators = _names(tags.get("narrator") or tags.get("narratedby") or tags.get("composer"))

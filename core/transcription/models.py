@@ -89,6 +89,7 @@ class Job(Work):
     title: str
     total: int = 0
     settled: Settled | None = None
+    woken_at: datetime | None = Field(None, description="When the watchdog last started it again.")
     traceparent: str | None = None
     created_at: datetime
     run_started_at: datetime
@@ -99,7 +100,11 @@ class Job(Work):
 
     def may_become(self, status: ProcessingStatus) -> bool:
         """Tell whether a run can go from its status to another: forward, never back."""
-        return not self.is_final and (status in FINAL_STATUSES or _ORDER[status] > _ORDER[self.status])
+        if self.is_final:
+            return False
+        if status in ("rejected", "cancelled"):
+            return self.status in ("uploaded", "planning")
+        return status in FINAL_STATUSES or _ORDER[status] > _ORDER[self.status]
 
 
 class Chunk(Work):

@@ -105,8 +105,8 @@ class Transcription:
                 updated_at=at,
             )
         )
-        if job.status != "uploaded":
-            return None
+        if job.status != "uploaded" or not await self._uploads.holds(name, facts.etag):
+            return None  # it is under way, or a newer version has come, which is told of by itself
         await self._store.set_source(
             container, name, source.model_copy(update=new.model_dump(exclude={"audiobook_id"}))
         )
@@ -161,6 +161,7 @@ class Transcription:
         count = 0
         async for job in self._store.stalled(now() - self._stalled):
             _log.warning("job %s has had no news since %s and is started again", job.id, job.updated_at)
+            await self._store.update(job.id, lambda j: j.model_copy(update={"woken_at": now()}))
             await self._steps.drive(job)
             count += 1
         return count
@@ -197,10 +198,11 @@ class Transcription:
     async def retry(self, job_id: str) -> JobDetail:
         """Run a failed job again from where it stopped; what is done stays done.
 
-        Raises NotFoundError, and ConflictError unless the job has failed.
+        Raises NotFoundError, and ConflictError unless the job has failed or has had no news for a long time.
         """
         job = await self._store.job(job_id)
-        if job.status not in ("transcription_failed", "cancelled", "rejected"):
+        is_stuck = not job.is_final and job.updated_at < now() - self._stalled
+        if job.status not in ("transcription_failed", "cancelled", "rejected") and not is_stuck:
             raise ConflictError(f"The job is {job.status}; only one that has failed can be retried.")
         chunks = await self._store.chunks(job_id)
         for chunk in chunks:

@@ -9,9 +9,11 @@ import asyncio
 import contextlib
 import logging
 import random
+import re
 import secrets
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from datetime import timedelta
@@ -37,7 +39,7 @@ from core.transcription.enrichment import enrich
 from core.transcription.metadata import chapters_of, fill_from_tags, language_code
 from core.transcription.models import Chunk, ChunkResult, Job, QueueName, Settled, Step, Work
 from core.transcription.store import JobStore
-from core.transcription.transcript import Reading, Segment, Transcript
+from core.transcription.transcript import Reading, Segment, Transcript, to_json
 
 if TYPE_CHECKING:
     from core.transcription.audio import CutAudio, Probe
@@ -58,6 +60,7 @@ _QUEUES: dict[ProcessingStatus, QueueName] = {
 }
 
 _DECODERS = 2
+_REASON_CHARACTERS = 1000
 _CLAIMED_DELAY_SECONDS = 2
 _FORMS = {
     "json": "application/json",
@@ -89,8 +92,8 @@ class Steps:
         self._models = models
         self._uploads = uploads
         self._media = media
-        # A thread that has decoded an MP4 keeps the memory of its sample tables, so one thread does them all.
-        self._mp4_decoder = ThreadPoolExecutor(1, "mp4")
+        # A thread keeps the memory that it once needed, so one thread does all that needs much of it.
+        self._heavy = ThreadPoolExecutor(1, "heavy")
         self._decoders = ThreadPoolExecutor(_DECODERS, "audio")
         self._blocks: BlockCache | None = None
 
@@ -110,6 +113,8 @@ class Steps:
         if job is None or job.run != step.run:
             _log.info("dropped a message on %s of an earlier run of job %s", queue, step.job_id)
             return
+        if job.is_final:
+            await self.show_status(job)  # its book may have missed the last change
         try:
             async with self._claimed(step) as free:
                 following = await work(job, step) if free else []
@@ -122,7 +127,7 @@ class Steps:
         except ModelRefusedError as error:
             await self._give_up(queue, step, error.detail)
         except Exception as error:
-            cause = f"{type(error).__name__}: {error}"
+            cause = f"{type(error).__name__}: {error}"[:_REASON_CHARACTERS]
             await self._change(step, lambda _: {"error": cause})
             raise
 
@@ -160,6 +165,7 @@ class Steps:
         if moved.run != job.run or moved.status != status:
             return False
         await self.show_status(moved)
+        _log.info("job %s is %s%s", job.id, status, f": {reason}" if reason else "")
         return True
 
     async def show_status(self, job: Job) -> None:
@@ -171,7 +177,6 @@ class Steps:
             return book.model_copy(update={"processing_status": job.status, "processing_reason": job.reason})
 
         await self._catalog.update(job.audiobook_id, follow)
-        _log.info("job %s is %s%s", job.id, job.status, f": {job.reason}" if job.reason else "")
 
     # Alone, and again
 
@@ -223,7 +228,9 @@ class Steps:
 
     async def _put_back(self, queue: QueueName, step: Step, error: UnavailableError) -> None:
         """Send the step to its queue again, later each time, or give it up after the last try."""
-        row = await self._change(step, lambda r: {"error": error.detail, "attempts": r.attempts + 1})
+        row = await self._change(
+            step, lambda r: {"error": error.detail[:_REASON_CHARACTERS], "attempts": r.attempts + 1}
+        )
         tries = step.attempt if step.chunk is None else row.attempts
         if tries >= self._settings.max_attempts:
             await self._give_up(queue, step, error.detail)
@@ -235,7 +242,7 @@ class Steps:
 
     async def _give_up(self, queue: QueueName, step: Step, cause: str) -> None:
         """Record why before the message that knows it is gone."""
-        await self._change(step, lambda _: {"error": cause})
+        await self._change(step, lambda _: {"error": cause[:_REASON_CHARACTERS]})
         _log.error("%s of job %s goes to the poison queue: %s", queue, step.job_id, cause)
         await self._queues.send(f"{queue}-poison", step)
 
@@ -283,16 +290,18 @@ class Steps:
         name = f"{job.audiobook_id}/{job.id}/audio{suffix if suffix.isascii() and len(suffix) <= 6 else ''}"
         copy = await self._media.copy_from(self._uploads, job.blob_name, name, job.etag)
         reader = self._reader(name, copy.etag, copy.size)
-        probe = await _in(self._mp4_decoder, audio.probe, reader)
+        probe = await _in(self._heavy, audio.probe, reader)
         self._check_length(probe.duration_seconds)
-        copy = await self._media.set_content_type(copy, probe.content_type)
-        reader, target = self._reader(name, copy.etag, copy.size), job.chunk_seconds
+        target = job.chunk_seconds
         plan = await _in(self._decoder(probe), audio.plan, reader, probe, target, min(15, target / 4))
         self._check_length(plan.duration_seconds)
         cover = await self._store_cover(job, probe)
         facts = asdict(replace(probe, cover=None, chapters=(), tags={}))
         rows = [Chunk(index=cut.index, cut=asdict(cut), updated_at=now()) for cut in plan.cuts]
         await self._store.add_chunks(job.id, rows)
+
+        if (await self._store.job(job.id)).status != "planning":
+            return  # another worker was faster
 
         def describe(book: Book) -> Book | None:
             if book.job_id != job.id:
@@ -305,10 +314,8 @@ class Steps:
                 found["cover"] = cover
             return fill_from_tags(book, probe.tags, job.blob_name).model_copy(update=found)
 
-        title = (await self._catalog.update(job.audiobook_id, describe)).title
-        await self._catalog.set_chapters(
-            job.audiobook_id, chapters_of(probe.chapters, plan.cuts, plan.duration_seconds)
-        )
+        chapters = chapters_of(probe.chapters, plan.cuts, plan.duration_seconds)
+        title = (await self._catalog.update(job.audiobook_id, describe, chapters)).title
         await self.advance(
             job,
             "transcribing",
@@ -337,7 +344,8 @@ class Steps:
         return MediaFile(blob=name, content_type=probe.cover_type, size=len(probe.cover))
 
     async def _reject(self, job: Job, reason: str) -> None:
-        await self.advance(job, "rejected", reason)
+        if not await self.advance(job, "rejected", reason):
+            return
         async for name in self._media.names(f"{job.audiobook_id}/{job.id}/"):
             with contextlib.suppress(NotFoundError):
                 await self._media.delete(name)
@@ -385,8 +393,13 @@ class Steps:
                     flac, f"chunk_{chunk.index:04d}.flac", piece.duration_seconds
                 )
                 flag = self._check_text(speech, piece, chunk)
-                segments = timing.time_segments(
-                    speech.text, speech.words, speech.segments, piece.spans, piece.duration_seconds
+                segments = await asyncio.to_thread(
+                    timing.time_segments,
+                    speech.text,
+                    speech.words,
+                    speech.segments,
+                    piece.spans,
+                    piece.duration_seconds,
                 )
                 language = language_code(speech.language)
                 usage = {
@@ -452,7 +465,7 @@ class Steps:
         return await _in(self._decoder(probe), audio.cut, reader, probe, audio.Cut(**chunk.cut), target)
 
     def _decoder(self, probe: "Probe") -> ThreadPoolExecutor:
-        return self._mp4_decoder if probe.container == "mp4" else self._decoders
+        return self._heavy if probe.container == "mp4" else self._decoders
 
     # Assemble
 
@@ -471,12 +484,18 @@ class Steps:
 
         failed = [chunk for chunk in chunks if chunk.status == "failed"]
         transcript = await self._join(job, chunks)
-        prefix = f"{job.audiobook_id}/{job.id}/transcript"
-        makers = {"txt": formats.to_txt, "srt": formats.to_srt, "vtt": formats.to_vtt}
-        forms = {form: (await asyncio.to_thread(make, transcript)).encode() for form, make in makers.items()}
-        forms["json"] = (await asyncio.to_thread(transcript.model_dump_json)).encode()
-        for form, content in forms.items():
+        prefix = f"{job.audiobook_id}/{job.id}/transcript-{job.run}"
+        makers: dict[str, Callable[[Transcript], bytes]] = {
+            "json": to_json,
+            "txt": lambda t: formats.to_txt(t).encode(),
+            "srt": lambda t: formats.to_srt(t).encode(),
+            "vtt": lambda t: formats.to_vtt(t).encode(),
+        }
+        for form, make in makers.items():
+            content = await _in(self._heavy, make, transcript)
             await self._media.write(f"{prefix}.{form}", content, _FORMS[form])
+        if (await self._store.job(job.id)).run != job.run:
+            return
 
         def attach(book: Book) -> Book | None:
             if book.job_id != job.id:
@@ -486,7 +505,7 @@ class Steps:
 
         await self._catalog.update(job.audiobook_id, attach)
         if failed:
-            causes = "; ".join(dict.fromkeys(chunk.error or "unknown cause" for chunk in failed))
+            causes = _summarise(chunk.error for chunk in failed)
             await self.advance(
                 job,
                 "transcription_failed",
@@ -516,7 +535,7 @@ class Steps:
                 else:
                     yield timing.ChunkText(start, end - start, None, None, chunk.error or "unknown cause")
 
-        return await asyncio.to_thread(timing.join, texts(), job.duration_seconds or 0.0)
+        return await _in(self._heavy, timing.join, texts(), job.duration_seconds or 0.0)
 
     # Enrich and index
 
@@ -531,10 +550,9 @@ class Steps:
 
     async def _describe(self, job: Job, book: Book, transcript_blob: str) -> None:
         content = await self._media.read(transcript_blob)
-        reading = await asyncio.to_thread(Reading.model_validate_json, content)
+        reading = await _in(self._heavy, Reading.model_validate_json, content)
         chapters = await self._catalog.stored_chapters(book.id)
         findings = await enrich(self._models.text, book.title, chapters, reading)
-        await self._catalog.set_chapters(book.id, findings.chapters)
 
         def finish(book: Book) -> Book | None:
             if book.job_id != job.id:
@@ -545,7 +563,7 @@ class Steps:
                 found |= {"visibility": "published", "price": book.price or free}
             return book.model_copy(update=found)
 
-        await self._catalog.update(book.id, finish)
+        await self._catalog.update(book.id, finish, findings.chapters)
 
     async def _index(self, _: Job, __: Step) -> Messages:
         revision = await self._catalog.rebuild_index()
@@ -565,3 +583,9 @@ def count(chunks: Sequence[Chunk]) -> Settled:
         failed=sum(chunk.status == "failed" for chunk in chunks),
         attempts=sum(chunk.attempts for chunk in chunks),
     )
+
+
+def _summarise(errors: Iterable[str | None]) -> str:
+    """Return the most frequent causes, without the request ids that make each one different."""
+    causes = Counter(re.sub(r" \[[^\]]*\]$", "", error or "unknown cause")[:300] for error in errors)
+    return "; ".join(cause for cause, _ in causes.most_common(3))

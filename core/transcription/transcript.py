@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+import pydantic_core
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
 Timing = Literal["model", "estimated"]
@@ -75,3 +76,8 @@ class Reading(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     segments: tuple[Line, ...]
+
+
+def to_json(transcript: Transcript) -> bytes:
+    """Return a transcript as JSON, without a copy of it as text."""
+    return pydantic_core.to_json(transcript)

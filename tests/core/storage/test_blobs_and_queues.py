@@ -67,11 +67,8 @@ async def test_a_copy_is_of_the_version_that_was_meant(account: StorageAccount, 
     etag = await source.write("in put/ä#1.mp3", b"sound", "application/octet-stream")
     facts = await container.copy_from(source, "in put/ä#1.mp3", "audio.mp3", etag)
     assert facts.size == 5
-    typed = await container.set_content_type(facts, "audio/mpeg")
-    assert await container.facts("audio.mp3") == typed
-    assert await container.set_content_type(typed, "audio/mpeg") == typed
     await source.write("in put/ä#1.mp3", b"other", "application/octet-stream")
-    assert await container.copy_from(source, "in put/ä#1.mp3", "audio.mp3", etag) == typed
+    assert await container.copy_from(source, "in put/ä#1.mp3", "audio.mp3", etag) == facts
     with pytest.raises(StaleError):
         await container.copy_from(source, "in put/ä#1.mp3", "second.mp3", etag)
     with pytest.raises(NotFoundError):
@@ -79,15 +76,14 @@ async def test_a_copy_is_of_the_version_that_was_meant(account: StorageAccount, 
 
 
 async def test_a_link_reads_one_blob_with_ranges_until_it_ends(container: Container) -> None:
-    await container.write("a.mp3", b"0123456789", "audio/mpeg")
+    await container.write("a.mp3", b"0123456789", "application/octet-stream")
     await container.write("b.mp3", b"secret", "audio/mpeg")
-    link = await container.link("a.mp3", timedelta(minutes=5), file_name="Ä book.mp3")
+    link = await container.link("a.mp3", timedelta(minutes=5), "audio/mpeg")
     ended = await container.link("a.mp3", timedelta(minutes=-1))
     async with aiohttp.ClientSession() as http:
         async with http.get(link.url, headers={"Range": "bytes=2-4"}) as answer:
             assert (answer.status, await answer.read()) == (206, b"234")
             assert answer.content_type == "audio/mpeg"
-            assert "%C3%84%20book.mp3" in answer.headers["Content-Disposition"]
         async with http.get(link.url.replace("a.mp3?", "b.mp3?")) as answer:
             assert answer.status == 403
         async with http.put(link.url, data=b"x", headers={"x-ms-blob-type": "BlockBlob"}) as answer:
@@ -99,10 +95,8 @@ async def test_a_link_reads_one_blob_with_ranges_until_it_ends(container: Contai
 async def test_messages_are_what_the_host_expects(account: StorageAccount, azurite: Azurite) -> None:
     name = f"q{new_id()}"
     queues = account.queues()
-    assert await queues.count(name) == 0
     await queues.send(name, Note(text="ö"))
     await queues.send(name, Note(text="later"), delay_seconds=60)
-    assert await queues.count(name) == 2
     async with QueueClient.from_connection_string(azurite.connection_string, name) as client:
         seen = [message async for message in client.receive_messages()]
     assert [base64.b64decode(message.content).decode() for message in seen] == ['{"text":"ö"}']

@@ -13,7 +13,7 @@ from core.errors import ConflictError, NotFoundError, StaleError, StorageLimitEr
 from core.ids import new_id
 from core.settings import Settings
 from core.storage import StorageAccount
-from core.storage.tables import Delete, Insert, Put, Replace, Table
+from core.storage.tables import Insert, Put, Replace, Table
 from localhost.azurite import Azurite
 
 
@@ -99,25 +99,35 @@ async def test_a_transaction_is_all_or_nothing(table: Table) -> None:
         await table.transact(key, [Insert("c", Thing(title="c")), Insert("a", Thing(title="again"))])
     assert await table.find(Thing, key, "c") is None
     a = await table.get(Thing, key, "a")
-    await table.transact(key, [Replace(a, Thing(title="A")), Delete("b")])
+    await table.transact(key, [Replace(a, Thing(title="A")), Put("b", Thing(title="B"))])
     with pytest.raises(StaleError):
         await table.transact(key, [Replace(a, Thing(title="late")), Insert("d", Thing(title="d"))])
-    assert [stored.value.title async for stored in table.each(Thing, key)] == ["A"]
+    assert [stored.value.title async for stored in table.each(Thing, key)] == ["A", "B"]
 
 
-async def test_pages_hold_every_row_once(table: Table) -> None:
+async def test_a_prefix_finds_its_rows_in_order(table: Table) -> None:
     key = new_id()
     await table.transact(key, [Insert(f"row_{i:02d}", Thing(title=str(i))) for i in range(25)])
     await table.insert(Thing(title="apart"), key, "sow")
-    seen: list[str] = []
-    after = None
-    while True:
-        page = await table.page(Thing, key, "row_", limit=10, after=after)
-        seen += [stored.value.title for stored in page.items]
-        after = page.after
-        if after is None:
-            break
-    assert seen == [str(i) for i in range(25)]
+    rows = [stored.value.title async for stored in table.each(Thing, key, "row_")]
+    assert rows == [str(i) for i in range(25)]
+
+
+async def test_what_goes_with_an_update_is_done_with_it_or_not_at_all(table: Table) -> None:
+    key = new_id()
+    await table.insert(Thing(title="one"), key, "thing")
+    await table.update(Thing, key, "thing", lambda _: None, [Put("beside", Thing(title="no"))])
+    assert await table.find(Thing, key, "beside") is None
+
+    async def grow(name: str) -> None:
+        def change(thing: Thing) -> Thing:
+            return thing.model_copy(update={"size": thing.size + 1})
+
+        await table.update(Thing, key, "thing", change, [Put(name, Thing(title=name))])
+
+    await asyncio.gather(*(grow(f"beside_{i}") for i in range(5)))
+    assert (await table.get(Thing, key, "thing")).value.size == 5
+    assert len([row async for row in table.each(Thing, key, "beside_")]) == 5
 
 
 async def test_a_list_by_time_is_newest_first_across_months(table: Table) -> None:
