@@ -31,7 +31,8 @@ class Services:
     _models: Models
 
     async def close(self) -> None:
-        """End all connections."""
+        """End all connections and threads."""
+        self.transcription.close()
         await self._models.close()
         await self._account.close()
 

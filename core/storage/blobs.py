@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,7 +14,7 @@ from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.storage.blob import BlobSasPermissions, ContentSettings, UserDelegationKey, generate_blob_sas
 from azure.storage.blob.aio import BlobClient, BlobServiceClient, ContainerClient
 
-from core.errors import NotFoundError, UnavailableError
+from core.errors import ConflictError, NotFoundError, UnavailableError
 from core.ids import now
 from core.storage.failures import made_on_demand, translated
 
@@ -143,12 +144,13 @@ class Container:
         blob = self._blob(name)
         if await self._copy_status(name) not in ("success", "pending"):
             link = await source.link(source_name, timedelta(hours=1))
-            with translated(f"blob {source.name}/{source_name}"):
+            with suppress(ConflictError), translated(f"blob {source.name}/{source_name}"):
                 await made_on_demand(
                     lambda: blob.start_copy_from_url(
                         link.url,
                         source_etag=f'"{source_etag}"',
                         source_match_condition=MatchConditions.IfNotModified,
+                        match_condition=MatchConditions.IfMissing,
                     ),
                     self._container.create_container,
                 )

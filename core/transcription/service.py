@@ -49,6 +49,10 @@ class Transcription:
         self._operations = operations
         self._uploads = uploads
 
+    def close(self) -> None:
+        """Give back what the steps hold."""
+        self._steps.close()
+
     async def accept_drop(self, container: str, name: str, traceparent: str | None = None) -> Job | None:
         """Start the work on a dropped file; the same drop seen again does no harm.
 

@@ -97,6 +97,13 @@ class Steps:
         self._decoders = ThreadPoolExecutor(_DECODERS, "audio")
         self._blocks: BlockCache | None = None
 
+    def close(self) -> None:
+        """Give back the threads and the blocks of audio on disk."""
+        for executor in (self._heavy, self._decoders):
+            executor.shutdown(wait=False, cancel_futures=True)
+        if self._blocks is not None:
+            self._blocks.close()
+
     async def run(self, queue: QueueName, step: Step) -> None:
         """Do one step, alone. Raises only what nobody foresaw; the host then counts the tries."""
         work = {
@@ -279,6 +286,8 @@ class Steps:
             except RejectedAudioError as error:
                 await self._reject(job, error.detail)
             except (NotFoundError, StaleError):
+                if await self._uploads.holds(job.blob_name, job.etag):
+                    raise
                 await self.advance(job, "cancelled", "The file was removed or replaced before it was read.")
         return await self._calls_for(await self._store.job(job.id))
 

@@ -3,10 +3,12 @@
 import asyncio
 import json
 import re
+from contextlib import suppress
 from typing import Any
 
 import aiohttp
 import pytest
+from azure.core.exceptions import ResourceExistsError
 from azure.storage.queue import TextBase64EncodePolicy
 from azure.storage.queue.aio import QueueClient
 
@@ -210,4 +212,6 @@ async def send(aloud: Aloud, queue: str, text: str) -> None:
     async with QueueClient.from_connection_string(
         aloud.connection_string, queue, message_encode_policy=policy
     ) as client:
+        with suppress(ResourceExistsError):
+            await client.create_queue()
         await client.send_message(text)

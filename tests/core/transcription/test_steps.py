@@ -1,0 +1,141 @@
+"""Workers that were asleep, steps that were cut short: the pipeline's rows after both."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest_asyncio
+
+from core.catalog.models import ProcessingStatus
+from core.errors import UnavailableError
+from core.ids import now
+from core.settings import Settings
+from core.transcription.models import Job, Step
+from core.wiring import Services, build
+from localhost.azurite import Azurite
+from tests.audio import make_audio
+from tests.scripted_ai import ScriptedAi
+
+
+@pytest_asyncio.fixture(scope="module")
+async def ai() -> AsyncIterator[ScriptedAi]:
+    async with ScriptedAi.start() as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module")
+async def services(azurite: Azurite, ai: ScriptedAi) -> AsyncIterator[Services]:
+    environment = {
+        "AzureWebJobsStorage": azurite.connection_string,
+        "JWT_SIGNING_KEY": "k" * 32,
+        "OPENAI_BASE_URL": ai.base_url,
+        "CHUNK_SECONDS": "12",
+        "STALLED_SECONDS": "0.001",
+        "CATALOG_REFRESH_SECONDS": "0",
+    }
+    running = build(Settings.read(environment))
+    yield running
+    await running.close()
+
+
+async def drop(services: Services, name: str, seconds: int = 6) -> Job:
+    uploads = services.transcription._uploads
+    await uploads.write(
+        name, make_audio("flac", seconds, sounds=[(1, seconds - 1)]), "application/octet-stream"
+    )
+    job = await services.transcription.accept_drop("uploads", name)
+    assert job is not None
+    return job
+
+
+async def finish(services: Services, job: Job) -> None:
+    """Do all steps of a job of one chunk by hand, in order."""
+    for queue, chunk in (("ingest", None), ("transcribe", 0), ("assemble", None), ("enrich", None)):
+        await services.transcription.run(queue, Step(job_id=job.id, chunk=chunk))  # type: ignore[arg-type]
+
+
+async def status(services: Services, job: Job) -> ProcessingStatus:
+    return (await services.transcription.job(job.id)).status
+
+
+async def test_two_planners_at_once_leave_one_plan_that_works(services: Services) -> None:
+    """The claim of a worker that sleeps ends; the one that wakes up finds its work done."""
+    job = await drop(services, "two planners.flac")
+    steps = services.transcription._steps
+    await asyncio.gather(*(steps._ingest(job, Step(job_id=job.id)) for _ in range(3)))
+    assert await status(services, job) == "transcribing"
+    await finish(services, job)
+    assert await status(services, job) == "ready"
+    chapters = await services.catalog.stored_chapters(job.audiobook_id)
+    await services.catalog.update(
+        job.audiobook_id,
+        lambda book: book,
+        tuple(chapter.model_copy(update={"title": "A good title"}) for chapter in chapters),
+    )
+    await steps._plan(job)
+    await steps._reject(job, "asleep for too long")
+    assert await status(services, job) == "ready"
+    assert (await services.catalog.stored_chapters(job.audiobook_id))[0].title == "A good title"
+    book = await services.catalog.book(job.audiobook_id)
+    assert book.audio is not None
+    assert (await services.catalog._media.facts(book.audio.blob)).size == book.audio.size
+
+
+async def test_a_final_state_reaches_the_book_even_if_the_worker_dies_in_between(services: Services) -> None:
+    job = await drop(services, "dies.flac")
+    await finish(services, job)
+    await services.catalog.update(
+        job.audiobook_id, lambda book: book.model_copy(update={"processing_status": "enriching"})
+    )  # as if the last write had not been made
+    await services.transcription.run("enrich", Step(job_id=job.id))
+    assert (await services.catalog.book(job.audiobook_id)).processing_status == "ready"
+
+
+async def test_what_sleeps_is_woken_once_and_not_at_every_look(services: Services) -> None:
+    job = await drop(services, "sleeps.flac")
+    store = services.transcription._store
+    before = await store.job(job.id)
+    await asyncio.sleep(0.01)
+    assert await services.transcription.wake_stalled() >= 1
+    after = await store.job(job.id)
+    assert after.woken_at is not None
+    assert after.updated_at > before.updated_at
+    services.transcription._stalled = timedelta(hours=1)
+    assert await services.transcription.wake_stalled() == 0
+
+
+async def test_an_account_survives_a_lost_answer_to_its_making(services: Services) -> None:
+    """The SDK repeats an insertion whose answer was lost, and then hears that the row is there."""
+    store = services.accounts._store
+    insert = store._accounts.insert
+
+    async def insert_twice(*arguments: object) -> None:
+        await insert(*arguments)  # type: ignore[arg-type]
+        await insert(*arguments)  # type: ignore[arg-type]
+
+    store._accounts.insert = insert_twice  # type: ignore[method-assign, assignment]
+    try:
+        profile = await services.accounts.register("lost@example.com", "four words for me", None)
+    finally:
+        store._accounts.insert = insert  # type: ignore[method-assign]
+    assert (await services.accounts.profile(profile.id)).email == "lost@example.com"
+    assert await services.accounts.log_in("lost@example.com", "four words for me")
+
+
+async def test_the_catalog_serves_on_while_the_storage_is_away(services: Services) -> None:
+    job = await drop(services, "away.flac")
+    await finish(services, job)
+    await services.catalog.update(
+        job.audiobook_id,
+        lambda book: book.model_copy(update={"visibility": "published", "updated_at": now()}),
+    )
+    await services.catalog.rebuild_index()
+    shelf = await services.catalog.browse(10)
+    assert job.audiobook_id in [book.id for book in shelf.items]
+    index = services.catalog._index
+
+    async def away() -> None:
+        raise UnavailableError("The storage does not answer.")
+
+    index._refresh = away  # type: ignore[method-assign]
+    assert await services.catalog.browse(10) == shelf
