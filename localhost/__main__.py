@@ -48,9 +48,9 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--lease",
         type=float,
-        default=30,
+        default=15,
         metavar="SECONDS",
-        help="how long a killed run keeps its messages (default 30; 600 in the cloud)",
+        help="how long a killed run keeps its messages (default 15; 600 in the cloud)",
     )
     commands = parser.add_subparsers(dest="command", metavar="admin EMAIL")
     admin = commands.add_parser("admin", help="give an existing account the admin role")

@@ -41,6 +41,7 @@ def set_defaults(port: int, data: Path | None, *, with_demo: bool) -> None:
         "BACKOFF_SECONDS": "1.5",
         "MAX_ATTEMPTS": "6",
         "CATALOG_REFRESH_SECONDS": "1",
+        "CLAIM_SECONDS": "15",
         "SERVER_TIMING": "true",
     }
     if with_demo:
