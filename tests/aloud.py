@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import aiohttp
+from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.blob import ContentSettings
 from azure.storage.blob.aio import BlobServiceClient
 
@@ -156,7 +157,7 @@ class Aloud:
         """Return the mails that were sent, as text."""
         container = self.blobs.get_container_client("mail")
         found = []
-        with suppress(Exception):
+        with suppress(ResourceNotFoundError):
             async for name in container.list_blob_names():
                 stream = await container.download_blob(name)
                 found.append((await stream.readall()).decode())

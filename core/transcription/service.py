@@ -134,11 +134,10 @@ class Transcription:
     async def settle_poison(self, queue: QueueName, body: str) -> None:
         """Settle a message that failed too often: the job ends as failed, and a person is told."""
         try:
-            step = Step.model_validate_json(body)
-        except ValidationError:
+            job = await self._steps.settle_failure(queue, Step.model_validate_json(body))
+        except (ValidationError, NotFoundError):  # nothing of ours that it could be about
             await self.alert_poison(f"{queue}-poison", body)
             return
-        job = await self._steps.settle_failure(queue, step)
         if job is None:
             return
         await self._operations.raise_alert(

@@ -1,5 +1,6 @@
 """Odd bodies, cookies, tags and messages: each gets a clear answer, none an error of ours."""
 
+import asyncio
 import io
 
 import pytest
@@ -63,6 +64,25 @@ async def test_a_poison_message_of_any_bytes_is_told_once(aloud: Aloud) -> None:
     await aloud.settled("after the poison.flac")
     details = [alert["detail"] for alert in (await aloud.get("/api/v1/admin/alerts"))["items"]]
     assert sum("no step" in detail for detail in details) == 1
+
+
+async def test_a_poison_message_about_a_chunk_that_is_not_there_is_told(aloud: Aloud) -> None:
+    await aloud.upload("no such chunk.flac", make_audio("flac", 5, sounds=[(1, 4)]))
+    job = await aloud.settled("no such chunk.flac")
+    body = f'{{"job_id":"{job["id"]}","run":1,"chunk":77}}'
+    await send(aloud, "transcribe-poison", body)
+    async with asyncio.timeout(20):
+        while not (await alerts_saying(aloud, body)):
+            await asyncio.sleep(0.1)
+    await send(aloud, "transcribe-poison", body)
+    async with asyncio.timeout(20):
+        while await alerts_saying(aloud, body) != 2:
+            await asyncio.sleep(0.1)
+
+
+async def alerts_saying(aloud: Aloud, detail: str) -> int:
+    alerts = (await aloud.get("/api/v1/admin/alerts"))["items"]
+    return sum(alert["detail"] == detail for alert in alerts)
 
 
 async def test_a_reply_that_depends_on_the_caller_says_so(aloud: Aloud) -> None:
