@@ -51,10 +51,27 @@ class Settings(BaseModel):
         False, alias="SERVER_TIMING", description="Say in each response how many storage calls it took."
     )
 
+    site_name: str = Field(
+        "", alias="WEBSITE_SITE_NAME", description="Set by Azure where the app runs there."
+    )
+    proxy_hops: int = Field(
+        1,
+        alias="PROXY_HOPS",
+        ge=1,
+        le=5,
+        description="Which entry of X-Forwarded-For, counted from its end, is the client; 2 behind Front Door.",
+    )
+
     jwt_signing_key: SecretStr = Field(
         alias="JWT_SIGNING_KEY",
-        min_length=32,
-        description="Signs access tokens, cursors and form tokens; at least 32 characters.",
+        description="Signs access tokens, cursors and form tokens; at least 32 characters. "
+        "Several, separated by spaces: the first signs, the others are still accepted.",
+    )
+    data_key: SecretStr | None = Field(
+        None,
+        alias="DATA_KEY",
+        description="Encrypts the secrets of second factors; at least 32 characters, several as above. "
+        "Required in the cloud; elsewhere derived from JWT_SIGNING_KEY if empty.",
     )
     access_token_seconds: int = Field(
         900, alias="ACCESS_TOKEN_SECONDS", gt=0, le=900, description="Life of an access token."
@@ -69,7 +86,47 @@ class Settings(BaseModel):
     admin_emails: str = Field(
         "",
         alias="ADMIN_EMAILS",
-        description="Addresses, separated by commas, whose accounts on this machine are administrators.",
+        description="Addresses, separated by commas, whose accounts are administrators once they are verified.",
+    )
+    require_verified_email: bool | None = Field(
+        None,
+        alias="REQUIRE_VERIFIED_EMAIL",
+        description="Nobody signs in before the link in a mail was followed; empty: unless this is loopback.",
+    )
+    refresh_grace_seconds: float = Field(
+        30,
+        alias="REFRESH_GRACE_SECONDS",
+        ge=0,
+        le=300,
+        description="How long the refresh token before the newest is answered with the newest.",
+    )
+    account_attempts: int = Field(
+        10,
+        alias="ACCOUNT_ATTEMPTS",
+        ge=1,
+        le=500,
+        description="Sign-ins in a row that may fail for one account within ATTEMPT_WINDOW_SECONDS.",
+    )
+    address_attempts: int = Field(
+        100,
+        alias="ADDRESS_ATTEMPTS",
+        ge=1,
+        le=500,
+        description="Sign-ins, registrations and resets that one network address may try in that time.",
+    )
+    attempt_window_seconds: float = Field(
+        900, alias="ATTEMPT_WINDOW_SECONDS", gt=0, le=86400, description="The time that attempts count."
+    )
+    google_client_id: str = Field(
+        "", alias="GOOGLE_CLIENT_ID", description="Client id for Google sign-in; empty: switched off."
+    )
+    google_issuer: str = Field(
+        "https://accounts.google.com", alias="GOOGLE_ISSUER", description="Issuer of Google's ID tokens."
+    )
+    google_jwks_url: str = Field(
+        "https://www.googleapis.com/oauth2/v3/certs",
+        alias="GOOGLE_JWKS_URL",
+        description="Where that issuer's public keys are.",
     )
 
     openai_api_key: SecretStr | None = Field(
@@ -130,6 +187,16 @@ class Settings(BaseModel):
         "", alias="ALERT_EMAIL", description="Who is told of failures; empty: ADMIN_EMAILS."
     )
     mail_from: str = Field("aloud@localhost", alias="MAIL_FROM", description="Sender of every mail.")
+    mail_connection: SecretStr | None = Field(
+        None,
+        alias="MAIL_CONNECTION",
+        description="Connection string of Azure Communication Services; empty: see MAIL_ENDPOINT.",
+    )
+    mail_endpoint: str = Field(
+        "",
+        alias="MAIL_ENDPOINT",
+        description="With a managed identity: its endpoint; both empty: mails become files.",
+    )
 
     @classmethod
     def read(cls, environment: Mapping[str, str] | None = None) -> Self:
