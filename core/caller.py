@@ -19,3 +19,13 @@ class Caller(BaseModel):
     @property
     def is_admin(self) -> bool:
         return "admin" in self.roles
+
+
+class Origin(BaseModel):
+    """Where a request comes from, for the audit: network address, request id, and what device says it is."""
+
+    model_config = ConfigDict(frozen=True)
+
+    address: str
+    request_id: str
+    device: str = ""

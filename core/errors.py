@@ -3,8 +3,12 @@
     AloudError                      500  an error of ours with no better name
     ├── MalformedRequestError       400  the request cannot be read at all
     ├── UnauthenticatedError        401  no credentials, or bad ones
+    │   ├── MfaRequiredError        401  the password is right, the second factor is missing
+    │   └── MfaInvalidError         401  the password is right, the second factor is not
     ├── ForbiddenError              403  known, but not allowed
-    │   └── NotOwnedError           403  the book has to be bought first
+    │   ├── NotOwnedError           403  the book has to be bought first
+    │   ├── EmailUnverifiedError    403  the link in the mail has to be followed first
+    │   └── AccountDisabledError    403  an administrator has closed the account
     ├── NotFoundError               404  absent, or not yours to know of
     ├── ConflictError               409  clashes with what is stored
     ├── StaleError                  412  If-Match names an older revision
@@ -45,12 +49,28 @@ class UnauthenticatedError(AloudError):
     status, slug, title = 401, "unauthenticated", "Sign in first"
 
 
+class MfaRequiredError(UnauthenticatedError):
+    slug, title = "mfa-required", "A code of your second factor is needed"
+
+
+class MfaInvalidError(UnauthenticatedError):
+    slug, title = "mfa-invalid", "The code of your second factor is not right"
+
+
 class ForbiddenError(AloudError):
     status, slug, title = 403, "forbidden", "Not allowed"
 
 
 class NotOwnedError(ForbiddenError):
     slug, title = "not-owned", "This book is not in your library"
+
+
+class EmailUnverifiedError(ForbiddenError):
+    slug, title = "email-unverified", "Confirm your mail address first"
+
+
+class AccountDisabledError(ForbiddenError):
+    slug, title = "account-disabled", "This account is closed"
 
 
 class NotFoundError(AloudError):

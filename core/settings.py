@@ -7,8 +7,12 @@ left alone; a bad value stops the start with a sentence that names it.
 import os
 from collections.abc import Mapping
 from typing import Self
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+MIN_KEY_CHARACTERS = 32
+DEVELOPMENT_KEYS = ("development-", "replace-this")
 
 
 class SettingsError(Exception):
@@ -59,7 +63,7 @@ class Settings(BaseModel):
         alias="PROXY_HOPS",
         ge=1,
         le=5,
-        description="Which entry of X-Forwarded-For, counted from its end, is the client; 2 behind Front Door.",
+        description="Which entry of X-Forwarded-For, counted from its end, is the client's.",
     )
 
     jwt_signing_key: SecretStr = Field(
@@ -86,7 +90,7 @@ class Settings(BaseModel):
     admin_emails: str = Field(
         "",
         alias="ADMIN_EMAILS",
-        description="Addresses, separated by commas, whose accounts are administrators once they are verified.",
+        description="Addresses, separated by commas, whose accounts are administrators once verified.",
     )
     require_verified_email: bool | None = Field(
         None,
@@ -212,12 +216,42 @@ class Settings(BaseModel):
         except ValidationError as error:
             lines = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
             raise SettingsError("Check these settings: " + "; ".join(lines)) from None
-        if settings.storage_connection is None and settings.blob_service_uri is None:
-            raise SettingsError(
+        if wrong := settings._find_wrong():
+            raise SettingsError("Check these settings: " + " ".join(wrong))
+        return settings
+
+    def _find_wrong(self) -> list[str]:
+        """Return a sentence for each setting that cannot work with the others, or not in this place."""
+        wrong = []
+        if self.storage_connection is None and self.blob_service_uri is None:
+            wrong.append(
                 "Set AzureWebJobsStorage to a connection string, or AzureWebJobsStorage__blobServiceUri, "
                 "__queueServiceUri and __tableServiceUri for a managed identity."
             )
-        return settings
+        for name, secret in (("JWT_SIGNING_KEY", self.jwt_signing_key), ("DATA_KEY", self.data_key)):
+            keys = secret.get_secret_value().split() if secret else []
+            if secret is not None and (not keys or any(len(key) < MIN_KEY_CHARACTERS for key in keys)):
+                wrong.append(f"{name}: each key needs at least {MIN_KEY_CHARACTERS} characters.")
+            if any(key.startswith("@Microsoft.KeyVault") for key in keys):
+                wrong.append(f"{name}: its Key Vault reference was not resolved; may the app read the vault?")
+            if not self.is_local and any(key.startswith(DEVELOPMENT_KEYS) for key in keys):
+                wrong.append(f"{name}: a development key is for one machine; make one of your own.")
+        if not self.is_local and self.data_key is None:
+            wrong.append("DATA_KEY: Field required where the site is not on this machine.")
+        if self.site_name and not self.public_base_url.startswith("https://"):
+            wrong.append("PUBLIC_BASE_URL: in the cloud the site is on https.")
+        return wrong
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine reaches the site."""
+        return not self.site_name and urlsplit(self.public_base_url).hostname in ("localhost", "127.0.0.1")
+
+    @property
+    def verified_email_required(self) -> bool:
+        """Whether an address has to be verified before its first sign-in."""
+        required = self.require_verified_email
+        return not self.is_local if required is None else required
 
     @property
     def admins(self) -> frozenset[str]:

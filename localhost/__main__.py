@@ -149,7 +149,7 @@ async def name_admin(options: argparse.Namespace) -> None:
         from functions.http import services
 
         try:
-            profile = await services().accounts.grant_role(options.email, "admin")
+            profile = await services().accounts.administration.grant_role(options.email, "admin")
         except NotFoundError as error:
             raise LocalhostError(f"{error.detail} Register it first.") from None
         finally:

@@ -31,8 +31,9 @@ def load_local_settings(folder: Path) -> None:
 def set_defaults(port: int, data: Path | None, *, with_demo: bool) -> None:
     """Set what is unset; `data` is None for a run that keeps nothing."""
     defaults = {
-        "JWT_SIGNING_KEY": secrets.token_hex(32) if data is None else _keep_signing_key(data / "jwt.key"),
+        "JWT_SIGNING_KEY": new_development_key() if data is None else _keep_key(data / "jwt.key"),
         "ADMIN_EMAILS": "admin@aloud.example",
+        "DATA_KEY": new_development_key() if data is None else _keep_key(data / "data.key"),
         "PUBLIC_BASE_URL": f"http://localhost:{port}",
         "AZURE_FUNCTIONS_ENVIRONMENT": "Development",
         "AzureWebJobsDisableHomepage": "true",
@@ -71,10 +72,15 @@ async def choose_ai(base_url: str | None) -> AsyncIterator[Child | None]:
             yield child
 
 
-def _keep_signing_key(path: Path) -> str:
-    """Made once, readable by the owner only, so that sessions survive a restart."""
+def new_development_key() -> str:
+    """A key whose name keeps it out of the cloud: there the app refuses to start with it."""
+    return f"development-{secrets.token_hex(32)}"
+
+
+def _keep_key(path: Path) -> str:
+    """Made once, readable by the owner only, so that what it signs or seals survives a restart."""
     if not path.exists():
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_hex(32))
+            file.write(new_development_key())
     return path.read_text("utf-8").strip()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -23,37 +26,78 @@ from core.storage.tables import Table
 if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
 
-_calls: ContextVar[list[int] | None] = ContextVar("storage_calls", default=None)
+Watch = Callable[[str, str], AbstractAsyncContextManager[object]]
+"""Entered with method and URL (without its query) before a request is sent, left once it is answered."""
 
 
-def count_calls() -> list[int]:
-    """Start to count the storage calls of the current task; item 0 of the list is the count."""
-    counter = [0]
-    _calls.set(counter)
-    return counter
+@dataclass
+class Calls:
+    """The storage calls of one task and of those it started: how many, and how many one after another.
+
+    Calls that are under way together are one round, a call that waited for another's answer begins the next.
+    """
+
+    count: int = 0
+    rounds: int = 0
+    _under_way: int = field(default=0, init=False, repr=False)
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Count what happens inside as one call."""
+        # a task knows the rounds of its own calls; where nothing is under way, it has joined all others
+        before = _round.get() if self._under_way else self.rounds
+        _round.set(before + 1)
+        self.rounds = max(self.rounds, before + 1)
+        self.count += 1
+        self._under_way += 1
+        try:
+            yield
+        finally:
+            self._under_way -= 1
 
 
-class _CountingTransport(AioHttpTransport):  # type: ignore[misc]
-    """One connection pool for the three services; adds each request to the task's counter."""
+_calls: ContextVar[Calls | None] = ContextVar("storage_calls", default=None)
+_round: ContextVar[int] = ContextVar("storage_round", default=0)
+
+
+def count_calls() -> Calls:
+    """Start to count the storage calls of the current task and of the tasks that it starts."""
+    calls = Calls()
+    _calls.set(calls)
+    _round.set(0)
+    return calls
+
+
+class _Transport(AioHttpTransport):  # type: ignore[misc]
+    """One connection pool for the three services; counts each request, and shows it to the watch."""
+
+    def __init__(self, watch: Watch | None) -> None:
+        super().__init__()
+        self._watch = watch
 
     async def send(self, request: Any, **config: Any) -> Any:
-        counter = _calls.get()
-        if counter is not None:
-            counter[0] += 1
-        return await super().send(request, **config)
+        calls = _calls.get()
+        counted = nullcontext() if calls is None else calls.one()
+        watched: AbstractAsyncContextManager[object] = nullcontext()
+        if self._watch is not None:
+            watched = self._watch(request.method, request.url.partition("?")[0])
+        with counted:
+            async with watched:
+                return await super().send(request, **config)
 
     async def __aexit__(self, *_: object) -> None:
         """A client that closes leaves the pool open for the others; `close` ends it."""
 
 
 class StorageAccount:
-    """Opens nothing until first used; `close` ends its connections."""
+    """Opens nothing until first used; `close` ends its connections. Tests see each request with a `watch`."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, watch: Watch | None = None) -> None:
         self._settings = settings
+        self._watch = watch
         self._services: tuple[BlobServiceClient, QueueServiceClient, TableServiceClient] | None = None
         self._credential: AsyncTokenCredential | None = None
-        self._transport: _CountingTransport | None = None
+        self._transport: _Transport | None = None
 
     def table(self, name: str) -> Table:
         """Return the adapter of one table."""
@@ -76,7 +120,7 @@ class StorageAccount:
 
     def _connect(self) -> tuple[BlobServiceClient, QueueServiceClient, TableServiceClient]:
         if self._services is None:
-            self._transport = _CountingTransport()
+            self._transport = _Transport(self._watch)
             common: dict[str, Any] = {"transport": self._transport}
             retry = ExponentialRetry(initial_backoff=1, increment_base=2, retry_total=3)
             settings = self._settings
@@ -88,20 +132,26 @@ class StorageAccount:
                     TableServiceClient.from_connection_string(connection, **common),
                 )
             else:
-                from azure.identity.aio import ManagedIdentityCredential
-
-                self._credential = ManagedIdentityCredential(client_id=settings.identity_client_id)
+                credential = self.credential()
                 blobs, queues, tables = (
                     str(settings.blob_service_uri),
                     str(settings.queue_service_uri),
                     str(settings.table_service_uri),
                 )
                 self._services = (
-                    BlobServiceClient(blobs, self._credential, retry_policy=retry, **common),
-                    QueueServiceClient(queues, self._credential, retry_policy=retry, **common),
-                    TableServiceClient(tables, credential=self._credential, **common),
+                    BlobServiceClient(blobs, credential, retry_policy=retry, **common),
+                    QueueServiceClient(queues, credential, retry_policy=retry, **common),
+                    TableServiceClient(tables, credential=credential, **common),
                 )
         return self._services
+
+    def credential(self) -> AsyncTokenCredential:
+        """Return the app's managed identity, for every Azure service that it calls; `close` ends it."""
+        if self._credential is None:
+            from azure.identity.aio import ManagedIdentityCredential
+
+            self._credential = ManagedIdentityCredential(client_id=self._settings.identity_client_id)
+        return self._credential
 
     def blob_origin(self) -> str:
         """Return scheme, host and port of the blob endpoint."""
@@ -138,5 +188,7 @@ class StorageAccount:
             self._services = None
         if self._transport is not None:
             await self._transport.close()
+            self._transport = None
         if self._credential is not None:
             await self._credential.close()
+            self._credential = None

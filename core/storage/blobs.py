@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import unicodedata
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 
 from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
@@ -37,6 +40,15 @@ class Link:
 
     url: str
     expires_at: datetime
+
+
+def _disposition(file_name: str) -> str:
+    """Return the header that makes a browser save a file, with a plain name for old ones (RFC 6266)."""
+    letters = (
+        letter for letter in unicodedata.normalize("NFKD", file_name) if not unicodedata.combining(letter)
+    )
+    plain = re.sub(r"[^A-Za-z0-9._ -]+", "_", "".join(letters))
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(file_name, safe='')}"
 
 
 class Container:
@@ -117,7 +129,7 @@ class Container:
         if_etag: str | None = None,
         if_absent: bool = False,
     ) -> str:
-        """Write a blob (bytes, or an open binary file) and return its ETag.
+        """Write a blob (bytes, or all of an open binary file) and return its ETag.
 
         With `if_absent` or `if_etag` raises ConflictError or StaleError where the condition fails.
         """
@@ -127,11 +139,14 @@ class Container:
         if if_absent:
             condition = {"overwrite": False}
         settings = ContentSettings(content_type=content_type)
+
+        async def upload() -> Any:
+            if not isinstance(content, bytes):
+                content.seek(0)  # a first try, into a container that was not there, has read it
+            return await self._blob(name).upload_blob(content, content_settings=settings, **condition)
+
         with translated(f"blob {self.name}/{name}"):
-            answer = await made_on_demand(
-                lambda: self._blob(name).upload_blob(content, content_settings=settings, **condition),
-                self._container.create_container,
-            )
+            answer = await made_on_demand(upload, self._container.create_container)
         return str(answer["etag"]).strip('"')
 
     async def copy_from(self, source: Container, source_name: str, name: str, source_etag: str) -> BlobFacts:
@@ -175,15 +190,27 @@ class Container:
         with translated(f"blob {self.name}/{name}"):
             await self._blob(name).delete_blob()
 
+    async def delete_prefix(self, prefix: str) -> None:
+        """Remove every blob whose name begins with `prefix`, which may not be empty; none is fine."""
+        if not prefix:
+            raise ValueError("An empty prefix would remove every blob.")
+        with suppress(NotFoundError):  # the container may not be there yet
+            async for name in self.names(prefix):
+                with suppress(NotFoundError):
+                    await self.delete(name)
+
     async def names(self, prefix: str = "") -> AsyncIterator[str]:
         """Yield the names of the blobs that begin with `prefix`, in order."""
         with translated(f"container {self.name}"):
             async for name in self._container.list_blob_names(name_starts_with=prefix):
                 yield name
 
-    async def link(self, name: str, life: timedelta, content_type: str | None = None) -> Link:
+    async def link(
+        self, name: str, life: timedelta, content_type: str | None = None, file_name: str | None = None
+    ) -> Link:
         """Return a read-only link to one blob, which is served as `content_type` if that is given.
 
+        With `file_name`, browsers save the blob under it instead of showing it.
         Signed by the account's key locally and by a user delegation key, over https alone, in the cloud.
         """
         service = self._service()
@@ -203,6 +230,7 @@ class Container:
             start=start,
             expiry=expiry,
             content_type=content_type,
+            content_disposition=None if file_name is None else _disposition(file_name),
             **signed,
         )
         return Link(f"{self._blob(name).url}?{token}", expiry)

@@ -13,12 +13,24 @@ from azure.core.exceptions import (
     ServiceResponseError,
 )
 
-from core.errors import ConflictError, NotFoundError, StaleError, UnavailableError
+from core.errors import AloudError, ConflictError, NotFoundError, StaleError, UnavailableError
 
 T = TypeVar("T")
 
 _ABSENT_PLACES = ("TableNotFound", "ContainerNotFound", "QueueNotFound")
 _CONFLICTS = {409: ConflictError, 404: NotFoundError, 412: StaleError}
+_DETAILS: dict[type[AloudError], str] = {
+    NotFoundError: "There is nothing with this id.",
+    ConflictError: "There is one already, or it has just changed.",
+    StaleError: "It was changed by someone else in the meantime.",
+}
+
+
+def named(kind: type[AloudError], what: str) -> AloudError:
+    """Return an error whose detail may be shown to anyone; `what` is a note for the log."""
+    error = kind(_DETAILS[kind])
+    error.add_note(what)
+    return error
 
 
 @contextmanager
@@ -36,11 +48,11 @@ def translated(what: str) -> Iterator[None]:
             ResourceExistsError: ConflictError,
             ResourceModifiedError: StaleError,
         }[type(error)]
-        raise kind(what) from error
+        raise named(kind, what) from error
     except HttpResponseError as error:
         status = error.status_code or 0
         if status in _CONFLICTS:
-            raise _CONFLICTS[status](what) from error
+            raise named(_CONFLICTS[status], what) from error
         if status >= 500 or status == 429:
             raise UnavailableError(f"The storage answers {status} for {what}.") from error
         raise

@@ -19,9 +19,9 @@ from azure.data.tables import EdmType, EntityProperty, TableTransactionError, Up
 from azure.data.tables.aio import TableClient
 from pydantic import BaseModel
 
-from core.errors import ConflictError, NotFoundError, StaleError, StorageLimitError
+from core.errors import ConflictError, NotFoundError, StaleError, StorageLimitError, UnavailableError
 from core.ids import inverted, is_key
-from core.storage.failures import made_on_demand, translated
+from core.storage.failures import made_on_demand, named, translated
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -69,7 +69,14 @@ class Put:
     value: BaseModel
 
 
-Operation = Insert | Replace | Put
+@dataclass(frozen=True)
+class Delete:
+    """In a transaction: remove a row as it was read; StaleError if it has changed, NotFoundError if gone."""
+
+    stored: Stored[Any]
+
+
+Operation = Insert | Replace | Put | Delete
 
 
 def _is_scalar(annotation: Any) -> bool:
@@ -141,6 +148,8 @@ def from_row(shape: type[M], row: dict[str, Any]) -> M:
     nested = _json_fields(shape)
     for name in shape.model_fields:
         if name not in row:
+            if shape.model_fields[name].is_required():
+                content[name] = None  # `to_row` leaves out what is None
             continue
         value = row[name]
         if isinstance(value, EntityProperty):
@@ -152,6 +161,22 @@ def from_row(shape: type[M], row: dict[str, Any]) -> M:
             value = json.loads(text)
         content[name] = value
     return shape.model_validate(content)
+
+
+class Rows:
+    """The rows of one partition as they were at one reading, of whatever shapes."""
+
+    def __init__(self, rows: dict[str, dict[str, Any]]) -> None:
+        self._rows = rows
+
+    def find(self, shape: type[M], key: str) -> Stored[M] | None:
+        """Return the row, or None where it is absent."""
+        row = self._rows.get(key)
+        return None if row is None else _stored(shape, row)
+
+
+def _stored(shape: type[M], row: Any) -> Stored[M]:
+    return Stored(from_row(shape, row), row["PartitionKey"], row["RowKey"], str(row.metadata["etag"]))
 
 
 class Table:
@@ -177,14 +202,19 @@ class Table:
                 row = await self._client.get_entity(partition, key)
             except ResourceNotFoundError:
                 return None
-        return Stored(from_row(shape, row), partition, key, str(row.metadata["etag"]))
+        return _stored(shape, row)
 
     async def get(self, shape: type[M], partition: str, key: str) -> Stored[M]:
         """Return the row. Raises NotFoundError."""
         found = await self.find(shape, partition, key)
         if found is None:
-            raise NotFoundError(f"There is no row {key} in {self._name}.")
+            raise named(NotFoundError, f"row {key} of {self._name}")
         return found
+
+    async def partition(self, partition: str) -> Rows:
+        """Read all rows of a small partition at once: one call for up to a thousand rows."""
+        rows = self._query("PartitionKey eq @partition", {"partition": partition}, _PAGE_ROWS)
+        return Rows({row["RowKey"]: row async for row in rows})
 
     async def insert(self, value: BaseModel, partition: str, key: str) -> None:
         """Add a row. Raises ConflictError if the key is taken."""
@@ -221,7 +251,7 @@ class Table:
 
         `change` may return None (or an equal value) to leave the row as it is; otherwise the operations of
         `also`, in the same partition, are done with the replacement or not at all. Returns the row's value
-        afterwards. Raises NotFoundError; StaleError after 20 lost races.
+        afterwards. Raises NotFoundError; UnavailableError after 20 lost races.
         """
         for _ in range(_UPDATE_TRIES):
             stored = await self.get(shape, partition, key)
@@ -236,7 +266,7 @@ class Table:
             except StaleError:
                 continue
             return value
-        raise StaleError(f"Row {key} of {self._name} changes too often.")
+        raise UnavailableError(f"Row {key} of {self._name} changes too often.", retry_after=1)
 
     async def delete(self, partition: str, key: str) -> None:
         """Remove a row; absent is fine."""
@@ -244,7 +274,7 @@ class Table:
             await self._client.delete_entity(partition, key)
 
     async def transact(self, partition: str, operations: Sequence[Operation]) -> None:
-        """Do all of the operations or none, in one partition, at most 100 and 4 MiB of them.
+        """Do all of the operations or none, in one partition, at most 100 and 4 MiB of them, one a row.
 
         Raises ConflictError, StaleError or NotFoundError for the first that cannot be done.
         """
@@ -255,6 +285,7 @@ class Table:
                 f"{len(operations)} operations in a transaction; Azure takes {MAX_OPERATIONS}."
             )
         batch: list[Any] = []
+        keys: set[str] = set()
         total = 0
         for operation in operations:
             match operation:
@@ -268,9 +299,19 @@ class Table:
                     row = to_row(value, partition, stored.key)
                     conditions = {"etag": stored.etag, "match_condition": MatchConditions.IfNotModified}
                     batch.append(("update", row, {"mode": UpdateMode.REPLACE, **conditions}))
+                case Delete(stored):
+                    row = {"PartitionKey": partition, "RowKey": stored.key}
+                    conditions = {"etag": stored.etag, "match_condition": MatchConditions.IfNotModified}
+                    batch.append(("delete", row, conditions))
+            if row["RowKey"] in keys:
+                raise StorageLimitError(f"Row {row['RowKey']} twice in a transaction; Azure takes it once.")
+            keys.add(row["RowKey"])
             total += _check_size(row)
         if total > MAX_TRANSACTION_BYTES:
             raise StorageLimitError(f"A transaction of {total} bytes; Azure takes {MAX_TRANSACTION_BYTES}.")
+        await self._submit(batch)
+
+    async def _submit(self, batch: list[Any]) -> None:
         with translated(f"rows of {self._name}"):
             try:
                 await made_on_demand(
@@ -280,12 +321,43 @@ class Table:
                 kinds = {404: NotFoundError, 409: ConflictError, 412: StaleError}
                 if error.status_code not in kinds:
                     raise
-                raise kinds[error.status_code](
-                    f"Row {error.index} of a transaction in {self._name}."
+                raise named(
+                    kinds[error.status_code], f"row {error.index} of a transaction in {self._name}"
                 ) from error
 
+    async def erase(
+        self, partition: str, *, last: str | None = None, keep: Callable[[str], bool] | None = None
+    ) -> None:
+        """Remove a partition's rows except those whose keys `keep` accepts; row `last` goes at the very end.
+
+        Rows that are written meanwhile go as well. What a crash has interrupted is finished by another call.
+        Raises StaleError if there still are rows after 20 rounds.
+        """
+        for _ in range(_UPDATE_TRIES):
+            keys = await self._keys(partition)
+            doomed = [key for key in keys if key != last and not (keep is not None and keep(key))]
+            if not doomed:
+                if last in keys:
+                    await self.delete(partition, last)
+                return
+            for start in range(0, len(doomed), MAX_OPERATIONS):
+                batch = [
+                    ("delete", {"PartitionKey": partition, "RowKey": key})
+                    for key in doomed[start : start + MAX_OPERATIONS]
+                ]
+                try:
+                    await self._submit(batch)
+                except NotFoundError:
+                    break  # somebody else is erasing too: look again at what is left
+        raise UnavailableError(f"Rows of {self._name} come faster than they can be removed.", retry_after=1)
+
+    async def _keys(self, partition: str) -> list[str]:
+        columns = ["PartitionKey", "RowKey"]
+        rows = self._query("PartitionKey eq @partition", {"partition": partition}, _PAGE_ROWS, columns)
+        return [row["RowKey"] async for row in rows]
+
     async def each(self, shape: type[M], partition: str | None, prefix: str = "") -> AsyncIterator[Stored[M]]:
-        """Yield rows in key order; `partition` None reads the whole table."""
+        """Yield rows in key order; `partition` None searches the whole table, which takes its time."""
         filters, parameters = [], {}
         if partition is not None:
             filters.append("PartitionKey eq @partition")
@@ -293,8 +365,8 @@ class Table:
         if prefix:
             filters.append("RowKey ge @first and RowKey lt @last")
             parameters |= {"first": prefix, "last": prefix[:-1] + chr(ord(prefix[-1]) + 1)}
-        async for stored in self._query(shape, " and ".join(filters), parameters, _PAGE_ROWS):
-            yield stored
+        async for row in self._query(" and ".join(filters), parameters, _PAGE_ROWS):
+            yield _stored(shape, row)
 
     # Lists by time: one partition a month, months and rows in the order of inverted time
 
@@ -313,23 +385,24 @@ class Table:
         )
         parameters = {"partition": first[0], "key": first[1], "last": last}
         found: list[Stored[M]] = []
-        async for stored in self._query(shape, condition, parameters, limit + 1):
+        async for row in self._query(condition, parameters, limit + 1):
             if len(found) == limit:
-                return [row.value for row in found], (found[-1].partition, found[-1].key)
-            found.append(stored)
-        return [row.value for row in found], None
+                return [stored.value for stored in found], (found[-1].partition, found[-1].key)
+            found.append(_stored(shape, row))
+        return [stored.value for stored in found], None
 
     async def _query(
-        self, shape: type[M], condition: str, parameters: dict[str, str], limit: int
-    ) -> AsyncIterator[Stored[M]]:
+        self, condition: str, parameters: dict[str, str], limit: int, columns: list[str] | None = None
+    ) -> AsyncIterator[Any]:
         with translated(f"rows of {self._name}"):
             try:
                 query = self._client.query_entities(
-                    condition, parameters=parameters, results_per_page=min(limit, _PAGE_ROWS)
+                    condition, parameters=parameters, results_per_page=min(limit, _PAGE_ROWS), select=columns
                 )
-                async for row in query:
-                    etag = str(row.metadata["etag"])
-                    yield Stored(from_row(shape, row), row["PartitionKey"], row["RowKey"], etag)
+                # page by page: the SDK's own iterator calls itself for each page that the filter left empty
+                async for page in query.by_page():
+                    async for row in page:
+                        yield row
             except ResourceNotFoundError:
                 return
 

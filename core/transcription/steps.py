@@ -8,7 +8,6 @@ growing delay; a permanent one, or the last try, sends it to the step's poison q
 import asyncio
 import contextlib
 import logging
-import random
 import re
 import secrets
 import tempfile
@@ -21,6 +20,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from core.ai import Models, Speech
+from core.backoff import Backoff
 from core.catalog.models import Book, MediaFile, Money, ProcessingStatus
 from core.catalog.service import Catalog
 from core.errors import (
@@ -86,6 +86,7 @@ class Steps:
         media: Container,
     ) -> None:
         self._settings = settings
+        self._backoff = Backoff(settings)
         self._store = store
         self._queues = queues
         self._catalog = catalog
@@ -239,11 +240,10 @@ class Steps:
             step, lambda r: {"error": error.detail[:_REASON_CHARACTERS], "attempts": r.attempts + 1}
         )
         tries = step.attempt if step.chunk is None else row.attempts
-        if tries >= self._settings.max_attempts:
+        delay = self._backoff.delay(tries, error.retry_after)
+        if delay is None:
             await self._give_up(queue, step, error.detail)
             return
-        delay = min(self._settings.backoff_seconds * 2 ** (tries - 1), self._settings.max_backoff_seconds)
-        delay = max(delay * random.uniform(0.8, 1.2), error.retry_after or 0)  # noqa: S311
         _log.warning("%s of job %s again in %.1f s: %s", queue, step.job_id, delay, error.detail)
         await self._queues.send(queue, step.model_copy(update={"attempt": tries + 1}), delay)
 

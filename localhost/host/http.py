@@ -43,7 +43,7 @@ class HttpServer:
         app = web.Application(client_max_size=MAX_BODY_BYTES + 1)
         for (method, path), handler in special.items():
             app.router.add_route(method, path, handler)
-        app.router.add_route("*", "/{path:.*}", self._answer)
+        app.router.add_route("*", r"/{path:[\s\S]*}", self._answer)
         self._app = app
         self._runner: web.AppRunner | None = None
 
@@ -73,7 +73,7 @@ class HttpServer:
         data = describe_request(
             request.method,
             str(request.url),
-            headers=request.headers,
+            headers=_add_client(request),
             query=request.query,
             route_values=values,
             body=body,
@@ -89,6 +89,14 @@ class HttpServer:
         except Exception:
             return web.Response(status=500)
         return await _send(request, reply)
+
+
+def _add_client(request: web.Request) -> CIMultiDict[str]:
+    """The headers as Azure's front end passes them on: the client's address and port end X-Forwarded-For."""
+    headers = CIMultiDict(request.headers)
+    host, port = request.get_extra_info("peername")
+    headers["X-Forwarded-For"] = ", ".join([*headers.popall("X-Forwarded-For", []), f"{host}:{port}"])
+    return headers
 
 
 def describe_request(

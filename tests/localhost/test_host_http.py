@@ -65,6 +65,18 @@ async def test_what_a_function_is_told_and_what_it_replies(start_host: StartHost
     assert cookies == ["a=1; HttpOnly; Path=/; SameSite=Lax", "b=2; Max-Age=60"]
 
 
+async def test_the_address_of_the_client_ends_what_it_claims(start_host: StartHost) -> None:
+    claims = [("X-Forwarded-For", "203.0.113.9"), ("X-Forwarded-For", "198.51.100.1, [2001:db8::1]:443")]
+    async with start_host() as host, aiohttp.ClientSession() as session:
+        for given, expected in (([], []), (claims, ["203.0.113.9", "198.51.100.1", "[2001:db8::1]:443"])):
+            async with session.post(f"{host.base_url}/echo", headers=given) as response:
+                told = (await response.json())["headers"]["x-forwarded-for"].split(", ")
+            assert told[:-1] == expected
+            address, _, port = told[-1].partition(":")
+            assert address == "127.0.0.1"
+            assert 0 < int(port) < 65536
+
+
 async def test_a_chunked_upload_arrives_empty(start_host: StartHost) -> None:
     async def parts() -> AsyncIterator[bytes]:
         yield b"lost"

@@ -104,24 +104,6 @@ async def test_what_sleeps_is_woken_once_and_not_at_every_look(services: Service
     assert await services.transcription.wake_stalled() == 0
 
 
-async def test_an_account_survives_a_lost_answer_to_its_making(services: Services) -> None:
-    """The SDK repeats an insertion whose answer was lost, and then hears that the row is there."""
-    store = services.accounts._store
-    insert = store._accounts.insert
-
-    async def insert_twice(*arguments: object) -> None:
-        await insert(*arguments)  # type: ignore[arg-type]
-        await insert(*arguments)  # type: ignore[arg-type]
-
-    store._accounts.insert = insert_twice  # type: ignore[method-assign, assignment]
-    try:
-        profile = await services.accounts.register("lost@example.com", "four words for me", None)
-    finally:
-        store._accounts.insert = insert  # type: ignore[method-assign]
-    assert (await services.accounts.profile(profile.id)).email == "lost@example.com"
-    assert await services.accounts.log_in("lost@example.com", "four words for me")
-
-
 async def test_the_catalog_serves_on_while_the_storage_is_away(services: Services) -> None:
     job = await drop(services, "away.flac")
     await finish(services, job)
