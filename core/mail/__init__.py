@@ -1,46 +1,37 @@
-"""Mail through one interface; where it goes is decided by the wiring."""
+"""Mail: letters that are rendered from templates, and where they go, which is a setting."""
 
-import logging
-from dataclasses import dataclass
-from email.message import EmailMessage
-from email.utils import format_datetime
-from typing import Protocol
+from __future__ import annotations
 
-from core.ids import fingerprint, now
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from core.mail.acs import AcsSender
+from core.mail.container import ContainerSender
+from core.mail.letters import Letter, Template, compose
+from core.mail.sender import Mail, Sender
+from core.settings import Settings
 from core.storage.blobs import Container
 
-_log = logging.getLogger("aloud.mail")
+if TYPE_CHECKING:
+    from azure.core.credentials_async import AsyncTokenCredential
+
+__all__ = ["AcsSender", "ContainerSender", "Letter", "Mail", "Sender", "Template", "compose", "connect"]
 
 
-@dataclass(frozen=True)
-class Mail:
-    """A mail in plain text; one that is sent twice under the same `id` is one mail."""
+def connect(
+    settings: Settings,
+    container: Container,
+    credential: Callable[[], AsyncTokenCredential],
+    **options: Any,
+) -> Sender:
+    """Return the sender that the settings ask for; without a mail service, one that files into `container`.
 
-    id: str
-    to: str
-    subject: str
-    text: str
-
-
-class Sender(Protocol):
-    async def send(self, mail: Mail) -> None:
-        """Deliver, or raise UnavailableError to be asked again."""
-
-
-class ContainerSender:
-    """Files mails as .eml into a blob container, where people without a mail service read them."""
-
-    def __init__(self, container: Container, sender: str) -> None:
-        self._container = container
-        self._sender = sender
-
-    async def send(self, mail: Mail) -> None:
-        message = EmailMessage()
-        message["From"] = self._sender
-        message["To"] = mail.to
-        message["Subject"] = " ".join(mail.subject.split())
-        message["Date"] = format_datetime(now())
-        message.set_content(mail.text)
-        name = f"{mail.to}/{fingerprint(mail.id)[:16]}.eml"
-        await self._container.write(name, message.as_bytes(), "message/rfc822")
-        _log.info("mail to %s: %s (in container %s)", mail.to, mail.subject, self._container.name)
+    `credential` is asked for at the first mail, where only an endpoint is set; whoever made it closes it.
+    `options` are keywords of the Azure SDK's client.
+    """
+    if settings.mail_connection is not None:
+        connection = settings.mail_connection.get_secret_value()
+        return AcsSender.from_connection_string(connection, settings.mail_from, **options)
+    if settings.mail_endpoint:
+        return AcsSender.from_endpoint(settings.mail_endpoint, credential, settings.mail_from, **options)
+    return ContainerSender(container, settings.mail_from)

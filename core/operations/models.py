@@ -1,8 +1,11 @@
-"""Alerts: what a person has to know of, and whether someone has seen to it."""
+"""Alerts: what a person has to know of. Audit: who did what. And what waits on `notify` to be mailed."""
 
 from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict
+
+from core.backoff import Tried
+from core.mail import Letter
 
 
 class Alert(BaseModel):
@@ -22,8 +25,30 @@ class Alert(BaseModel):
     resolved_at: datetime | None = None
 
 
-class Notice(BaseModel):
-    """Message on `notify`: mail this alert to those who want to know."""
+class AuditEntry(BaseModel):
+    """Row of `audit`, one partition a month, the newest first; never changed, never deleted.
 
-    partition: str
-    key: str
+    `action` is a slug (`password.changed`), `actor` who did it (None: nobody who is known), `target` the
+    id of what it was done to. It is written before the act, so there is no act without its row; a row may
+    tell of an act that was cut off. It holds no secret and no mail address.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    at: datetime
+    action: str
+    actor: str | None = None
+    target: str
+    address: str
+    request_id: str
+    detail: str = ""
+
+
+class Notice(Tried):
+    """Message on `notify`: mail an alert to those who want to know, or a letter to one person."""
+
+    model_config = ConfigDict(frozen=True)
+
+    alert: tuple[str, str] | None = None
+    letter: Letter | None = None
