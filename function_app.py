@@ -2,9 +2,33 @@
 
 import azure.functions as func
 
-from functions import accounts, admin, catalog, operations, pages, pipeline
+from functions import (
+    account_pages,
+    accounts,
+    admin,
+    catalog,
+    manage_pages,
+    operations,
+    pages,
+    pipeline,
+    sign_in_pages,
+    static,
+    users,
+)
 
 app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
 
-for room in (accounts, catalog, admin, pages, operations, pipeline):
+for room in (
+    accounts,
+    users,
+    catalog,
+    admin,
+    operations,
+    pages,
+    sign_in_pages,
+    account_pages,
+    manage_pages,
+    static,
+    pipeline,
+):
     app.register_functions(room.blueprint)

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench import imports, parallel, pipeline, routes, start
+from bench import accounts, imports, parallel, pipeline, routes, start
 from bench.rows import Row, show_table
 
 RESULTS = Path(__file__).parent / "results" / "latest.json"
@@ -21,6 +21,7 @@ MEASUREMENTS: dict[str, Callable[[bool], AsyncIterator[Row]]] = {
     "imports": imports.measure,
     "start": start.measure,
     "routes": routes.measure,
+    "accounts": accounts.measure,
     "parallel": parallel.measure,
     "pipeline": pipeline.measure,
 }

@@ -8,7 +8,8 @@ from core.ai import Models, connect
 from core.catalog.search import CatalogIndex
 from core.catalog.service import Catalog
 from core.catalog.store import BookStore
-from core.mail import ContainerSender
+from core.mail import Sender
+from core.mail import connect as connect_mail
 from core.operations.service import Operations
 from core.settings import Settings
 from core.storage import StorageAccount
@@ -29,29 +30,35 @@ class Services:
     media_origin: str
     _account: StorageAccount
     _models: Models
+    _sender: Sender
 
     async def close(self) -> None:
         """End all connections and threads."""
         self.transcription.close()
         await self._models.close()
+        await self._sender.close()
         await self._account.close()
 
 
-def build(settings: Settings) -> Services:
-    """Join the rooms."""
-    account = StorageAccount(settings)
+def build(settings: Settings, account: StorageAccount | None = None) -> Services:
+    """Join the rooms on the settings' storage account, or on `account`, which is closed with the rest."""
+    account = account or StorageAccount(settings)
     models = connect(settings)
     queues = account.queues()
     uploads = account.container("uploads")
     media = account.container("media")
 
-    accounts = Accounts(settings, AccountStore(account.table("accounts"), account.table("users")))
+    sender = connect_mail(settings, account.container("mail"), account.credential)
     operations = Operations(
+        settings, account, account.table("alerts"), account.table("audit"), queues, sender
+    )
+    accounts = Accounts(
         settings,
-        account,
-        account.table("alerts"),
+        AccountStore(account.table("accounts"), account.table("users")),
+        account.container("pictures"),
+        account.container("exports"),
         queues,
-        ContainerSender(account.container("mail"), settings.mail_from),
+        operations,
     )
     catalog = Catalog(
         BookStore(account.table("books")),
@@ -70,4 +77,5 @@ def build(settings: Settings) -> Services:
         media_origin=account.blob_origin(),
         _account=account,
         _models=models,
+        _sender=sender,
     )

@@ -7,6 +7,7 @@ headers, and enters the route into the OpenAPI description.
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import logging
 import re
@@ -20,7 +21,8 @@ from typing import Any, Generic, Literal, TypeVar
 import azure.functions as func
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from core.caller import Caller, Role
+from core.accounts.keys import KeyRing
+from core.caller import Caller, Origin, Role
 from core.errors import (
     AloudError,
     ForbiddenError,
@@ -35,7 +37,7 @@ from core.errors import (
 )
 from core.ids import new_id
 from core.settings import Settings
-from core.storage.account import count_calls
+from core.storage.account import Calls, count_calls
 from core.wiring import Services, build
 from functions.signing import Signer
 
@@ -45,7 +47,9 @@ API = "/api/v1"
 MAX_BODY_BYTES = 1024 * 1024
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
 _COOKIE = re.compile(r"[\w.-]+", re.ASCII)
+_PORT = re.compile(r"\[([^\]]*)\](?::\d+)?|([^:]*):\d+")
 _SAFE_METHODS = {"GET", "HEAD"}
+_MAX_FAULTS = 20
 
 Access = Literal["anyone", "listener", "publisher", "admin"]
 _ALLOWED: dict[Access, frozenset[Role]] = {
@@ -95,6 +99,11 @@ class Call(Generic[B, Q]):
             raise UnauthenticatedError("Sign in first.")
         return self.caller
 
+    @property
+    def origin(self) -> Origin:
+        """Where the request comes from, for the audit and for what counts attempts."""
+        return origin_of(self.request, self.request_id)
+
     def next_cursor(self, after: object | None) -> str | None:
         """Sign the place where the next page of this list begins."""
         return None if after is None else signer().sign(_cursor_purpose(self.request), after)
@@ -126,6 +135,7 @@ class Endpoint:
     reply: Any
     status: int
     content_types: tuple[str, ...]
+    accepts: tuple[str, ...]
     tag: str
 
 
@@ -143,7 +153,7 @@ def services() -> Services:
 @cache
 def signer() -> Signer:
     """Return the signer of cursors and form tokens."""
-    return Signer(services().settings.jwt_signing_key.get_secret_value())
+    return Signer(KeyRing.read(services().settings.jwt_signing_key.get_secret_value(), "signed values"))
 
 
 def endpoint(
@@ -157,13 +167,16 @@ def endpoint(
     reply: Any = None,
     status: int = 200,
     content_types: tuple[str, ...] = ("application/json",),
+    accepts: tuple[str, ...] = ("application/json",),
+    max_bytes: int = MAX_BODY_BYTES,
     listed: bool = True,
 ) -> Callable[[Handler], Callable[[func.HttpRequest], Awaitable[func.HttpResponse]]]:
     """Register an async handler as the HTTP function of its name.
 
-    `body` and `query` are pydantic models (body None: the route takes none), `reply` the model of the
-    answer (None: no JSON), `status` the success code. The docstring's first line is the summary in the
-    OpenAPI description, the rest its text; `listed=False` keeps a route out of it.
+    `body` and `query` are pydantic models (body None: the route takes none; `bytes`: a file of one of the
+    media types in `accepts`), `reply` the model of the answer (None: no JSON), `status` the success code.
+    The docstring's first line is the summary in the OpenAPI description, the rest its text; `listed=False`
+    keeps a route out of it.
     """
 
     def register(handler: Handler) -> Callable[[func.HttpRequest], Awaitable[func.HttpResponse]]:
@@ -182,17 +195,25 @@ def endpoint(
                     reply=reply,
                     status=status,
                     content_types=content_types,
+                    accepts=accepts,
                     tag=handler.__module__.rpartition(".")[2],
                 )
             )
-        adapter = None if body is None else TypeAdapter(body)
+        adapter = None if body in (None, bytes) else TypeAdapter(body)
+
+        def read_body(req: func.HttpRequest) -> Any:
+            if body is bytes:
+                return read_content(req, accepts, max_bytes)
+            return None if adapter is None else read_json(req, adapter)
 
         async def run(req: func.HttpRequest) -> func.HttpResponse:
             started = time.perf_counter()
             calls = count_calls()
             request_id = request_id_of(req)
             try:
-                caller = await find_caller(req)
+                # what anyone may change, nobody's credentials are asked for: an expired token does not hinder
+                needs_none = access == "anyone" and method not in _SAFE_METHODS
+                caller = None if needs_none else await find_caller(req)
                 check_access(caller, access)
                 parsed_query = read_query(req, query)
                 call: Call[Any, Any] = Call(
@@ -200,7 +221,7 @@ def endpoint(
                     services=services(),
                     caller=caller,
                     params=dict(req.route_params),
-                    body=None if adapter is None else read_json(req, adapter),
+                    body=read_body(req),
                     query=parsed_query,
                     after=_read_cursor(req, getattr(parsed_query, "cursor", None)),
                     request_id=request_id,
@@ -212,7 +233,7 @@ def endpoint(
             except Exception as error:
                 response = problem(error, req, request_id)
             seconds = time.perf_counter() - started
-            return finish(response, req, request_id, seconds, calls[0])
+            return finish(response, req, request_id, seconds, calls)
 
         run.__name__ = handler.__name__
         run.__doc__ = handler.__doc__
@@ -245,22 +266,58 @@ def site_cookie(req: func.HttpRequest) -> str | None:
 async def find_caller(req: func.HttpRequest) -> Caller | None:
     """Return who sends the request, by bearer token or by the site's cookie; None without credentials.
 
-    A cookie speaks for unsafe methods only together with the form token, in the header `X-CSRF-Token`.
+    For unsafe methods a bearer token's session is looked up: one that was ended, of an account that was
+    closed or lost a role, changes nothing any more. A cookie speaks for unsafe methods only together with
+    the form token, in the header `X-CSRF-Token`.
     Raises UnauthenticatedError for bad credentials, ForbiddenError for a missing form token.
     """
+    sessions = services().accounts.sessions
     authorization = req.headers.get("authorization")
     if authorization is not None:
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer":
             raise UnauthenticatedError("Use the scheme Bearer.")
-        return services().accounts.caller_of_token(token.strip())
+        caller = sessions.caller_of_token(token.strip())
+        return caller if req.method in _SAFE_METHODS else await sessions.confirm(caller)
     cookie = site_cookie(req)
     if cookie is None:
         return None
-    caller = await services().accounts.caller_of_cookie(cookie)
+    caller, _ = await sessions.visitor(cookie)
     if req.method not in _SAFE_METHODS:
         check_form_token(caller.session_id, req.headers.get("x-csrf-token", ""))
     return caller
+
+
+def origin_of(req: func.HttpRequest, request_id: str) -> Origin:
+    """Return where a request comes from."""
+    device = "".join(c for c in req.headers.get("user-agent", "")[:200] if c.isprintable())
+    return Origin(address=client_address(req), request_id=request_id, device=device)
+
+
+def client_address(req: func.HttpRequest) -> str:
+    """Return what attempts are counted by: an IPv4 address, a /64 network of IPv6, or `unknown`.
+
+    Azure's front end appends the address that it sees, with its port, to whatever X-Forwarded-For the client
+    has sent, so that only entries counted from the end, as many as there are proxies of ours, are to be
+    believed; the local host does as Azure's.
+    """
+    return read_address(req.headers.get("x-forwarded-for", ""), services().settings.proxy_hops)
+
+
+def read_address(forwarded: str, hops: int) -> str:
+    """Return the address of entry `hops` from the end of X-Forwarded-For; one home is one /64 of IPv6."""
+    entries = forwarded.split(",")
+    entry = entries[-hops].strip() if hops <= len(entries) else ""
+    with_port = _PORT.fullmatch(entry)
+    try:
+        address = ipaddress.ip_address((with_port[1] or with_port[2] or "") if with_port else entry)
+    except ValueError:
+        return "unknown"
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.ip_network((int(address), 64), strict=False))
 
 
 def form_token(session: str) -> str:
@@ -297,10 +354,11 @@ def request_id_of(req: func.HttpRequest) -> str:
     return given if _REQUEST_ID.match(given) else new_id()
 
 
-def _fields(error: ValidationError) -> tuple[tuple[str, str], ...]:
+def fields_of(error: ValidationError) -> tuple[tuple[str, str], ...]:
+    """Return which fields are wrong and why; of very many, the first."""
     return tuple(
         (".".join(str(part) for part in item["loc"]) or "body", item["msg"].removeprefix("Value error, "))
-        for item in error.errors()
+        for item in error.errors(include_url=False, include_context=False, include_input=False)[:_MAX_FAULTS]
     )
 
 
@@ -309,7 +367,19 @@ def read_query(req: func.HttpRequest, shape: type[BaseModel]) -> BaseModel:
     try:
         return shape.model_validate(dict(req.params))
     except ValidationError as error:
-        raise InvalidError("Check the query.", _fields(error)) from None
+        raise InvalidError("Check the query.", fields_of(error)) from None
+
+
+def read_content(req: func.HttpRequest, accepts: tuple[str, ...], max_bytes: int) -> bytes:
+    """Raises TooLargeError, UnsupportedMediaError or MalformedRequestError."""
+    content = req.get_body()
+    if len(content) > max_bytes:
+        raise TooLargeError(f"At most {max_bytes / 2**20:.0f} MB, please.")
+    if req.headers.get("content-type", "").partition(";")[0].strip().lower() not in accepts:
+        raise UnsupportedMediaError(f"Send one of {', '.join(accepts)}.")
+    if not content:
+        raise MalformedRequestError("There is nothing in the body.")
+    return content
 
 
 def read_json(req: func.HttpRequest, adapter: TypeAdapter[Any]) -> Any:
@@ -327,7 +397,7 @@ def read_json(req: func.HttpRequest, adapter: TypeAdapter[Any]) -> Any:
     try:
         return adapter.validate_python(value, strict=False)
     except ValidationError as error:
-        raise InvalidError("Check the fields of the body.", _fields(error)) from None
+        raise InvalidError("Check the fields of the body.", fields_of(error)) from None
 
 
 def _cursor_purpose(req: func.HttpRequest) -> str:
@@ -402,14 +472,15 @@ def problem(error: Exception, req: func.HttpRequest, request_id: str) -> func.Ht
 
 
 def finish(
-    response: func.HttpResponse, req: func.HttpRequest, request_id: str, seconds: float, storage_calls: int
+    response: func.HttpResponse, req: func.HttpRequest, request_id: str, seconds: float, calls: Calls
 ) -> func.HttpResponse:
     """Add the headers that every response has, and log the request in one line."""
     settings = services().settings
     headers = response.headers
     headers["X-Request-Id"] = request_id
     headers["X-Content-Type-Options"] = "nosniff"
-    headers["Referrer-Policy"] = "strict-origin-when-cross-origin"
+    if "Referrer-Policy" not in headers:
+        headers["Referrer-Policy"] = "strict-origin-when-cross-origin"
     headers["Cross-Origin-Opener-Policy"] = "same-origin"
     if settings.public_base_url.startswith("https:"):
         headers["Strict-Transport-Security"] = "max-age=31536000; includeSubDomains"
@@ -418,14 +489,16 @@ def finish(
     if "Content-Security-Policy" not in headers:
         headers["Content-Security-Policy"] = "default-src 'none'; frame-ancestors 'none'"
     if settings.server_timing:
-        headers["Server-Timing"] = f'total;dur={seconds * 1000:.1f}, storage;desc="{storage_calls} calls"'
+        storage = f"{calls.count} calls in {calls.rounds} rounds"
+        headers["Server-Timing"] = f'total;dur={seconds * 1000:.1f}, storage;desc="{storage}"'
     _log.info(
-        "%s %s %s %.0f ms, %s storage calls [%s]",
+        "%s %s %s %.0f ms, %s storage calls in %s rounds [%s]",
         req.method,
         req.url.partition("?")[0],
         response.status_code,
         seconds * 1000,
-        storage_calls,
+        calls.count,
+        calls.rounds,
         request_id,
     )
     return response

@@ -38,16 +38,50 @@ _FAILURES = {
     413: "Too large.",
     415: "Not a media type that this route takes.",
     422: "Fields are not valid.",
+    429: "Too many requests; Retry-After tells when to come again.",
     503: "A part that is needed does not answer.",
 }
 
 
+# What an operation answers besides what its shape tells: bad credentials in the body, closed accounts, books
+# that were not bought (403), what is not set up (404), conflicts, counted tries.
+_OWN_FAILURES: dict[str, set[int]] = {
+    "register_user": {409, 429},
+    "resend_verification": {429},
+    "login_user": {401, 403, 429},
+    "login_with_google": {401, 403, 404, 409, 429},
+    "refresh_session": {401},
+    "request_password_reset": {429},
+    "set_up_mfa": {409, 429},
+    "confirm_mfa": {409, 429},
+    "remove_mfa": {409, 429},
+    "get_own_user": {404},
+    "list_own_sessions": {404},
+    "delete_own_user": {429},
+    "change_own_password": {429},
+    "request_own_email": {429},
+    "confirm_own_email": {409},
+    "stream_book": {403, 409},
+    "get_book_transcript": {403, 409},
+    "retry_job": {409},
+    "set_user_roles": {409},
+    "disable_user": {409},
+}
+_OTHER_REPLIES: dict[str, tuple[int, str, str]] = {
+    "register_user": (202, "Where addresses have to be verified: a mail goes there.", "AddressReply"),
+    "health_ready": (503, "A part does not answer.", "HealthReply"),
+}
+
+
 def _failures(endpoint: Endpoint) -> list[int]:
-    codes = {401, 422, 503}
-    if endpoint.access != "anyone":
-        codes |= {403, 409}
+    codes = {422, 503} | _OWN_FAILURES.get(endpoint.name, set())
+    is_change, is_open = endpoint.method != "GET", endpoint.access == "anyone"
+    if not (is_change and is_open):
+        codes |= {401}
+    if endpoint.access in ("publisher", "admin") or (is_change and not is_open):
+        codes |= {403}  # the role, or the form token that a cookie needs
     if endpoint.body is not None:
-        codes |= {400, 403, 409, 413, 415}
+        codes |= {400, 413, 415}
     if "{" in endpoint.path:
         codes |= {404}
     return sorted(codes)
@@ -55,7 +89,7 @@ def _failures(endpoint: Endpoint) -> list[int]:
 
 def describe() -> str:
     """Return the description as JSON."""
-    bodies = {(e.body, "validation") for e in ENDPOINTS if e.body is not None}
+    bodies = {(e.body, "validation") for e in ENDPOINTS if e.body not in (None, bytes)}
     replies = {(e.reply, "serialization") for e in ENDPOINTS if e.reply is not None}
     shapes = sorted(bodies | replies, key=lambda pair: (pair[0].__name__, pair[1]))
     references, schema = models_json_schema(shapes, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
@@ -72,7 +106,10 @@ def describe() -> str:
             "x-access": endpoint.access,
         }
         if endpoint.body is not None:
-            content = {"application/json": {"schema": references[endpoint.body, "validation"]}}
+            content = {
+                media_type: {"schema": references.get((endpoint.body, "validation"), {})}
+                for media_type in endpoint.accepts
+            }
             operation["requestBody"] = {"required": True, "content": content}
         paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = operation
     return json.dumps(
@@ -125,4 +162,8 @@ def _responses(endpoint: Endpoint, references: Any) -> dict[str, Any]:
     problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     for code in _failures(endpoint):
         responses[str(code)] = {"description": _FAILURES[code], "content": problem}
+    if endpoint.name in _OTHER_REPLIES:
+        status, description, model = _OTHER_REPLIES[endpoint.name]
+        content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{model}"}}}
+        responses[str(status)] = {"description": description, "content": content}
     return responses

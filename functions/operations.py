@@ -7,9 +7,10 @@ import azure.functions as func
 from pydantic import BaseModel
 
 from core.errors import NotFoundError
+from core.storage.account import Calls
 from functions.http import Call, Reply, endpoint, finish, problem, request_id_of
 from functions.openapi import describe
-from functions.pages import not_found_page
+from functions.page import not_found_page
 
 blueprint = func.Blueprint()
 
@@ -57,5 +58,5 @@ async def zz_unknown_path(req: func.HttpRequest) -> func.HttpResponse:
     if path.startswith(("/api/", "/health", "/openapi")):
         request_id = request_id_of(req)
         response = problem(NotFoundError(f"Nothing answers {req.method} {path}."), req, request_id)
-        return finish(response, req, request_id, 0, 0)
+        return finish(response, req, request_id, 0, Calls())
     return await not_found_page(req)

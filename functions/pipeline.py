@@ -95,8 +95,23 @@ def _foreign_poison_handler(name: str, queue: str) -> Handler:
 
 
 async def send_notice(msg: func.QueueMessage) -> None:
-    """Mail an alert to those who want to know."""
+    """Mail an alert to those who want to know, or a letter to one person."""
     await services().operations.send_notice(Notice.model_validate_json(msg.get_body()))
+
+
+async def run_accounts(msg: func.QueueMessage) -> None:
+    """Do work on one account: make it, mail it a link, export it, erase it."""
+    await services().accounts.run(msg.get_body().decode(errors="replace"))
+
+
+async def settle_accounts_poison(msg: func.QueueMessage) -> None:
+    """Tell a person of work on an account that could not be done."""
+    await services().accounts.settle_poison(msg.get_body().decode(errors="replace"))
+
+
+async def sweep_accounts(timer: func.TimerRequest) -> None:
+    """Forget counted attempts and exports that are over."""
+    await services().accounts.sweep()
 
 
 async def wake_stalled_jobs(timer: func.TimerRequest) -> None:
@@ -111,6 +126,8 @@ def _on_queue(queue: str, handler: Handler) -> None:
 for _queue in cast(tuple[QueueName, ...], get_args(QueueName)):
     _on_queue(_queue, _step_handler(_queue))
     _on_queue(f"{_queue}-poison", _poison_handler(_queue))
+_on_queue("accounts", run_accounts)
+_on_queue("accounts-poison", settle_accounts_poison)
 _on_queue("notify", send_notice)
 _on_queue("notify-poison", _foreign_poison_handler("settle_notify_poison", "notify-poison"))
 _on_queue(
@@ -118,3 +135,4 @@ _on_queue(
     _foreign_poison_handler("settle_upload_poison", "webjobs-blobtrigger-poison"),
 )
 blueprint.timer_trigger(arg_name="timer", schedule="0 */5 * * * *", run_on_startup=False)(wake_stalled_jobs)
+blueprint.timer_trigger(arg_name="timer", schedule="0 30 3 * * *", run_on_startup=False)(sweep_accounts)

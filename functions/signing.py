@@ -1,24 +1,24 @@
 """Values that travel through a browser and must come back unchanged: cursors and form tokens."""
 
-import hmac
-
 from itsdangerous import BadData, URLSafeTimedSerializer
+
+from core.accounts.keys import KeyRing
 
 
 class Signer:
-    """Signs small JSON values, each for one purpose."""
+    """Signs small JSON values, each for one purpose; the ring's first key signs, all of them are read."""
 
-    def __init__(self, key: str) -> None:
-        self._key = hmac.digest(key.encode(), b"signed values", "sha256")
+    def __init__(self, keys: KeyRing) -> None:
+        self._keys = [key.secret for key in keys][::-1]  # the library signs with the last
 
     def sign(self, purpose: str, value: object) -> str:
         """Return URL-safe text that only `read` with the same purpose opens."""
-        return str(URLSafeTimedSerializer(self._key, salt=purpose).dumps(value))
+        return str(URLSafeTimedSerializer(self._keys, salt=purpose).dumps(value))
 
     def read(self, purpose: str, text: str, max_age_seconds: int | None = None) -> object:
         """Return the value. Raises ValueError if the text is forged, for another purpose, or too old."""
         try:
-            value: object = URLSafeTimedSerializer(self._key, salt=purpose).loads(
+            value: object = URLSafeTimedSerializer(self._keys, salt=purpose).loads(
                 text, max_age=max_age_seconds
             )
         except BadData as error:

@@ -1,6 +1,8 @@
 """The whole product as a test sees it: `python -m localhost` in a process of its own, and a client for it."""
 
 import asyncio
+import email
+import email.policy
 import io
 import json
 import os
@@ -26,6 +28,8 @@ QUICK = {
     "MAX_ATTEMPTS": "3",
     "CATALOG_REFRESH_SECONDS": "0",
     "AUTO_PUBLISH": "true",
+    "ADDRESS_ATTEMPTS": "500",
+    "ATTEMPT_WINDOW_SECONDS": "60",
 }
 
 
@@ -45,7 +49,7 @@ class Aloud:
         self.blobs = BlobServiceClient.from_connection_string(
             self.connection_string, max_single_put_size=512 * 1024, max_block_size=512 * 1024
         )
-        self._tokens: dict[str, str] = {}
+        self._token: str | None = None
 
     @classmethod
     @asynccontextmanager
@@ -93,15 +97,14 @@ class Aloud:
         blob = self.blobs.get_blob_client("uploads", name)
         await blob.upload_blob(data, overwrite=True, content_settings=settings)
 
-    async def token(self, email: str | None = None, password: str | None = None) -> str:
-        """Sign in (as the admin by default) and return an access token."""
-        email, password = email or self.admin_email, password or self.admin_password
-        if email not in self._tokens:
-            credentials = {"email": email, "password": password}
+    async def token(self) -> str:
+        """Sign in as the admin and return an access token."""
+        if self._token is None:
+            credentials = {"email": self.admin_email, "password": self.admin_password}
             async with self.http.post("/api/v1/auth/login", json=credentials) as answer:
                 assert answer.status == 200, await answer.text()
-                self._tokens[email] = (await answer.json())["access_token"]
-        return self._tokens[email]
+                self._token = (await answer.json())["access_token"]
+        return self._token
 
     async def call(
         self, method: str, path: str, *, token: str | None = None, **request: Any
@@ -162,3 +165,24 @@ class Aloud:
                 stream = await container.download_blob(name)
                 found.append((await stream.readall()).decode())
         return found
+
+    async def mail(self, to: str, holding: str, seconds: float = 30) -> str:
+        """Wait for a mail to this address that holds this text, and return its plain part."""
+        container = self.blobs.get_container_client("mail")
+        async with asyncio.timeout(seconds):
+            while True:
+                with suppress(ResourceNotFoundError):
+                    async for name in container.list_blob_names(name_starts_with=f"{to}/"):
+                        content = await (await container.download_blob(name)).readall()
+                        message = email.message_from_bytes(content, policy=email.policy.default)
+                        plain = message.get_body(("plain",))
+                        text = plain.get_content() if plain else ""
+                        if holding in text:
+                            return f"{message['Subject']}\n\n{text}"
+                await asyncio.sleep(0.1)
+
+    async def mailed_token(self, to: str, page: str) -> str:
+        """Wait for a mail with a link to this page, and return the link's token."""
+        mark = f"{page}?token="
+        text = await self.mail(to, mark)
+        return text.partition(mark)[2].split()[0]

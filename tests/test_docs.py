@@ -86,7 +86,7 @@ def test_the_local_defaults_are_those_that_are_set() -> None:
     with patch.dict(os.environ, clear=True):
         set_defaults(7071, None, with_demo=True)
         found = dict(os.environ)
-    found["JWT_SIGNING_KEY"] = "made at the first start"
+    found |= dict.fromkeys(("JWT_SIGNING_KEY", "DATA_KEY"), "made at the first start")
     shown = _rows(_section(_read("docs/settings.md"), "## What `python -m localhost` sets"))
     assert {row[0].strip("`"): row[1].strip("`") for row in shown} == found
 

@@ -1,4 +1,4 @@
-"""Accounts as they are stored and as they are shown."""
+"""Accounts as they are stored, as they are shown, and as work that waits on the queue `accounts`."""
 
 import unicodedata
 from datetime import datetime
@@ -6,9 +6,12 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, EmailStr, Field, StringConstraints
 
+from core.accounts.passwords import is_common
+from core.backoff import Tried
 from core.caller import Role
 
 SessionKind = Literal["api", "site"]
+LinkPurpose = Literal["verify", "reset", "email"]
 
 
 def normalise_email(address: str) -> str:
@@ -17,37 +20,10 @@ def normalise_email(address: str) -> str:
 
 
 def _check_password(password: str) -> str:
-    if len(set(password)) < 4 or password.casefold() in _COMMON:
+    if is_common(password):
         raise ValueError("is too easy to guess; a few words in a row are better")
     return password
 
-
-_COMMON = frozenset(
-    [
-        "password",
-        "password1",
-        "password123",
-        "12345678",
-        "123456789",
-        "1234567890",
-        "qwertyui",
-        "qwertyuiop",
-        "qwerty123",
-        "iloveyou",
-        "letmein1",
-        "welcome1",
-        "sunshine",
-        "football",
-        "baseball",
-        "princess",
-        "superman",
-        "trustno1",
-        "abcd1234",
-        "1q2w3e4r",
-        "changeme",
-        "administrator",
-    ]
-)
 
 Email = Annotated[EmailStr, Field(max_length=254)]
 NewPassword = Annotated[
@@ -56,32 +32,85 @@ NewPassword = Annotated[
     AfterValidator(_check_password),
     Field(examples=["tea and toast"]),
 ]
-DisplayName = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=80)]
+DisplayName = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=80, pattern=r"^[^\x00-\x1f\x7f]*$")
+]
+Biography = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, max_length=2000, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f]*$"),
+]
+Locale = Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}(-[A-Z]{2})?$"), Field(examples=["en"])]
+PlaybackSpeed = Annotated[float, Field(ge=0.5, le=3.5)]
 
 
-class Profile(BaseModel):
-    """Row `profile` of a user."""
+class Notifications(BaseModel):
+    """Which mails, besides those about the account itself, a person wants."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    new_releases: bool = True
+    recommendations: bool = False
+
+
+class SecondFactor(BaseModel):
+    """An authenticator app; it counts once `confirmed`.
+
+    `secret` is sealed, `last_step` the last 30-second step whose code was used, `recovery` the hashes of the
+    recovery codes that are left.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    secret: str
+    confirmed: bool = False
+    last_step: int | None = None
+    recovery: tuple[str, ...] = ()
+
+
+class User(BaseModel):
+    """Row `user`: one person, everything about the account in one row, so that each change is one write.
+
+    A session of another `epoch` is dead. A `provisional` account was registered where mail has to be
+    verified and was not yet; after an hour another registration may take its address.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     id: str
     email: str
+    email_verified: bool = False
+    provisional: bool = False
     display_name: str
+    bio: str = ""
+    picture: str | None = None
+    playback_speed: float = 1.0
+    locale: str = "en"
+    notifications: Notifications = Notifications()
     roles: tuple[Role, ...] = ("listener",)
+    password_hash: str | None = None
+    google_subject: str | None = None
+    second_factor: SecondFactor | None = None
+    epoch: int = 1
     created_at: datetime
+    last_login_at: datetime | None = None
+    disabled_at: datetime | None = None
+    erasing_at: datetime | None = None
+
+    @property
+    def has_second_factor(self) -> bool:
+        return self.second_factor is not None and self.second_factor.confirmed
 
 
-class Credentials(BaseModel):
-    """Row `credentials`: the hash, and the epoch whose sessions are alive."""
+class Joined(BaseModel):
+    """Row of a month's list of new accounts."""
 
     model_config = ConfigDict(frozen=True)
 
-    password_hash: str
-    epoch: int = 1
+    user_id: str
 
 
 class Claim(BaseModel):
-    """Row `account` under the fingerprint of an address: who has it. Its insertion commits a registration."""
+    """Who has a mail address or a Google account; valid only if that user's row points back to it."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -89,22 +118,77 @@ class Claim(BaseModel):
     created_at: datetime
 
 
-class Session(BaseModel):
-    """Row `session_{id}`: one device that is signed in.
+class Attempts(BaseModel):
+    """Row `attempts_{kind}`: when something was tried, the oldest first."""
 
-    `secret_hash` is the SHA-256 of the secret that it holds, `previous_hash` of the one before it.
+    model_config = ConfigDict(frozen=True)
+
+    times: tuple[datetime, ...] = ()
+
+
+class Session(BaseModel):
+    """Row `session_{id}`: one device that is signed in, and its family of refresh tokens.
+
+    `secret_hash` is the SHA-256 of the secret that is valid, `previous_hash` that of the one before it, and
+    `successor` the valid secret, encrypted under the one before. `family_key` marks what this family issued.
     """
 
     model_config = ConfigDict(frozen=True)
 
     id: str
+    family_key: str
     secret_hash: str
     previous_hash: str | None = None
+    successor: str | None = None
     epoch: int
     kind: SessionKind
-    roles: tuple[Role, ...]
+    address: str
+    device: str
     created_at: datetime
+    renewed_at: datetime
     expires_at: datetime
+
+
+class Link(BaseModel):
+    """Row `link_{purpose}`: the one link of this kind that was mailed last; `secret_hash` is None once used.
+
+    `email` is where it was mailed to, `epoch` the user's when it was made.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    work_id: str
+    secret_hash: str | None = None
+    email: str
+    epoch: int
+    expires_at: datetime
+
+
+ExportStatus = Literal["waiting", "running", "ready", "failed", "expired"]
+
+
+class Export(BaseModel):
+    """Row `export_{id}`: a copy of everything that is held about one person."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    status: ExportStatus = "waiting"
+    created_at: datetime
+    size_bytes: int | None = None
+    expires_at: datetime | None = None
+
+
+class Proof(BaseModel):
+    """What shows that it is really the owner who asks: the password, or a fresh Google ID token for an
+    account without one; and a code where the account has a second factor.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    password: Annotated[str, Field(min_length=1, max_length=128)] | None = None
+    id_token: Annotated[str, Field(min_length=1, max_length=8192)] | None = None
+    mfa_code: Annotated[str, Field(min_length=1, max_length=64)] | None = None
 
 
 class Tokens(BaseModel):
@@ -116,3 +200,70 @@ class Tokens(BaseModel):
     refresh_token: str = Field(
         description="Opaque; swap it for a new pair before or after the access token ends."
     )
+
+
+# Work on the queue `accounts`. The message's id makes what comes of it, so that a repeat makes the same.
+
+
+class _Work(Tried):
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    at: datetime
+
+
+class Register(_Work):
+    """Make an account that has to be verified. The route answers before, the same for known and unknown."""
+
+    kind: Literal["register"] = "register"
+    email: str
+    password_hash: str
+    display_name: str | None = None
+    address: str
+    request_id: str
+
+
+class SendLink(_Work):
+    """Mail a link for `purpose` to whoever has this address; to nobody if nobody has."""
+
+    kind: Literal["link"] = "link"
+    purpose: Literal["verify", "reset"]
+    email: str
+
+
+class SendNewEmailLink(_Work):
+    """Mail a link that moves the account to this address."""
+
+    kind: Literal["new-email"] = "new-email"
+    user_id: str
+    email: str
+
+
+class Sweep(_Work):
+    """Remove what was left behind: a registration that never got its address, claims that lead nowhere.
+
+    `emails` are addresses that the user may have claimed without having them.
+    """
+
+    kind: Literal["sweep"] = "sweep"
+    user_id: str
+    emails: tuple[str, ...] = ()
+
+
+class Erase(_Work):
+    """Delete everything of a person who has asked for it; the id is that of the receipt."""
+
+    kind: Literal["erase"] = "erase"
+    user_id: str
+
+
+class MakeExport(_Work):
+    """Gather everything of a person; the id is that of the export."""
+
+    kind: Literal["export"] = "export"
+    user_id: str
+
+
+AccountWork = Annotated[
+    Register | SendLink | SendNewEmailLink | Sweep | Erase | MakeExport, Field(discriminator="kind")
+]

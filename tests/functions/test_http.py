@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tests.aloud import ROOT, Aloud
+from tests.person import Person
 
 FUNCTIONS = ROOT / "tests" / "functions.txt"
 
@@ -20,7 +21,7 @@ def is_problem(content: Any, status: int) -> bool:
     ("method", "path", "request_", "expected"),
     [
         ("GET", "/api/v1/nothing", {}, 404),
-        ("DELETE", "/api/v1/users/me", {}, 404),
+        ("PATCH", "/api/v1/users/me", {}, 404),
         ("GET", "/api/v1/audiobooks/no-such-book", {}, 404),
         ("GET", "/api/v1/audiobooks/01m7yz9p140a8z442a0hnr1713", {}, 404),
         ("GET", "/api/v1/admin/jobs/01m7yz9p140a8z442a0hnr1713", {}, 404),
@@ -60,11 +61,9 @@ async def test_without_credentials_it_is_always_401(aloud: Aloud, path: str) -> 
 
 
 async def test_administration_is_for_administrators(aloud: Aloud) -> None:
-    credentials = {"email": "plain@example.com", "password": "four words for me"}
-    await aloud.call("POST", "/api/v1/auth/register", json=credentials, token="")
-    token = await aloud.token(**credentials)
+    person = await Person.join(aloud)
     for method, path in (("GET", "jobs"), ("GET", "alerts"), ("POST", "jobs/x/retry")):
-        status, content, _ = await aloud.call(method, f"/api/v1/admin/{path}", token=token)
+        status, content, _ = await person.call(method, f"/admin/{path}")
         assert status == 403
         assert is_problem(content, 403)
 

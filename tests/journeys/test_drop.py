@@ -14,6 +14,7 @@ from azure.storage.queue.aio import QueueClient
 
 from tests.aloud import ROOT, Aloud
 from tests.audio import make_audio, make_png
+from tests.person import Person
 from tests.scripted_ai import ScriptedAi
 
 READING = ROOT / "tests" / "data" / "librivox-0870.wav"
@@ -79,9 +80,7 @@ async def test_the_audio_of_a_free_book_streams_for_those_who_are_signed_in(alou
     book = await aloud.book_of("stream.wav")
     path = f"/api/v1/audiobooks/{book['id']}/stream"
     assert (await aloud.call("GET", path, token=""))[0] == 401
-    credentials = {"email": "hears@example.com", "password": "four words for me"}
-    await aloud.call("POST", "/api/v1/auth/register", json=credentials, token="")
-    listener = await aloud.token(**credentials)
+    listener = (await Person.join(aloud)).tokens["access_token"]
     status, _, headers = await aloud.call("GET", path, token=listener)
     assert status == 302
     status, link, _ = await aloud.call("GET", f"{path}?redirect=false", token=listener)

@@ -2,9 +2,7 @@
 
 import asyncio
 import re
-import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,45 +10,16 @@ from typing import Any
 import aiohttp
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, ConsoleMessage, Page, Route, async_playwright, expect
+from playwright.async_api import Browser, Page, Route, expect
 
 import localhost.demo
 from tests.aloud import Aloud
+from tests.browser import OpenPage, sign_in
+from tests.person import PASSWORD, Person
 
 DEMO = Path(localhost.demo.__file__).parent / "books" / "The Saturday Piano.mp3"
 LAST_CHAPTER = "An Open Window"
-CHROMIUM_FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 PLAYBACK_MS = 10_000
-WATCH_POLICY = """
-window.violations = [];
-addEventListener("securitypolicyviolation", (event) => violations.push(event.violatedDirective));
-"""
-
-OpenPage = Callable[..., Awaitable["Tab"]]
-
-
-@dataclass
-class Tab:
-    """A page and everything that it complained about."""
-
-    page: Page
-    complaints: list[str] = field(default_factory=list)
-
-    def note(self, message: ConsoleMessage) -> None:
-        if message.type in {"error", "warning"}:
-            self.complaints.append(message.text)
-
-    async def check_quiet(self) -> None:
-        assert await self.page.evaluate("window.violations") == []
-        assert self.complaints == []
 
 
 @dataclass(frozen=True)
@@ -75,16 +44,6 @@ async def shop(aloud: Aloud) -> Shop:
 
 
 @pytest_asyncio.fixture(scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    assert program, "These tests need a Chromium; on Debian: apt-get install chromium"
-    async with async_playwright() as playwright:
-        running = await playwright.chromium.launch(executable_path=program, args=CHROMIUM_FLAGS)
-        yield running
-        await running.close()
-
-
-@pytest_asyncio.fixture(scope="module")
 async def admin_state(shop: Shop, browser: Browser) -> Any:
     """Cookies of a browser in which the administrator has signed in through the form."""
     context = await browser.new_context()
@@ -95,32 +54,6 @@ async def admin_state(shop: Shop, browser: Browser) -> Any:
     state = await context.storage_state()
     await context.close()
     return state
-
-
-@pytest_asyncio.fixture
-async def open_page(browser: Browser) -> AsyncIterator[OpenPage]:
-    """Opens an address in a fresh browser profile."""
-    contexts = []
-
-    async def open_fresh(url: str, width: int = 1280, height: int = 860, state: Any = None) -> Tab:
-        context = await browser.new_context(viewport={"width": width, "height": height}, storage_state=state)
-        contexts.append(context)
-        await context.add_init_script(WATCH_POLICY)
-        tab = Tab(await context.new_page())
-        tab.page.on("console", tab.note)
-        tab.page.on("pageerror", lambda error: tab.complaints.append(str(error)))
-        await tab.page.goto(url)
-        return tab
-
-    yield open_fresh
-    for context in contexts:
-        await context.close()
-
-
-async def sign_in(page: Page, email: str, password: str) -> None:
-    await page.get_by_label("Email").fill(email)
-    await page.get_by_label("Password").fill(password)
-    await page.get_by_role("main").get_by_role("button", name="Sign in").click()
 
 
 async def time_of(page: Page) -> float:
@@ -367,10 +300,39 @@ async def test_a_link_that_ends_is_renewed_and_the_place_is_kept(
     assert links == 2
 
 
+async def test_a_book_plays_at_the_speed_of_the_profile_until_another_is_chosen(
+    shop: Shop, open_page: OpenPage
+) -> None:
+    person = await Person.join(shop.aloud)
+    await person.call("PUT", "/users/me", json={"playback_speed": 1.3})
+    page = (await open_page(shop.url(f"/login?next=/books/x-{shop.book_id}"))).page
+    await sign_in(page, person.email, PASSWORD)
+    speed = page.get_by_role("combobox", name="Speed")
+    await expect(speed).to_have_value("1.3")
+    await speed.select_option("1.5")
+    await page.reload()
+    await expect(speed).to_have_value("1.5")
+    await person.call("PUT", "/users/me", json={"playback_speed": 0.9})
+    await page.reload()
+    await expect(speed).to_have_value("0.9")
+
+
 # Every page
 
 
-PAGES = ("/", "/login", "/register", "/docs", "/nowhere")
+PAGES = (
+    "/",
+    "/login",
+    "/register",
+    "/reset",
+    "/reset?token=a.b",
+    "/verify",
+    "/verify?token=a.b",
+    "/verify/email",
+    "/docs",
+    "/nowhere",
+)
+OWN_PAGES = ("/", "/account", "/manage/users", "/manage/audit")
 
 CHECK_BASICS = Path(__file__).with_name("page_basics.js").read_text(encoding="utf-8")
 
@@ -386,7 +348,7 @@ async def faults_of(page: Page, path: str) -> list[str]:
 
 async def test_every_page_is_sound_on_a_phone(shop: Shop, open_page: OpenPage, admin_state: Any) -> None:
     book = shop.book_url.removeprefix(shop.aloud.base_url)
-    for state, paths in ((None, (*PAGES, book)), (admin_state, ("/", book))):
+    for state, paths in ((None, (*PAGES, book)), (admin_state, (*OWN_PAGES, book))):
         tab = await open_page(shop.url("/"), width=320, height=640, state=state)
         for path in paths:
             await tab.page.goto(shop.url(path))

@@ -21,6 +21,7 @@ const chapters = chapterButtons.map((button) => ({ title: button.dataset.title, 
 const book = player.dataset.book;
 const duration = Number(player.dataset.duration);
 const positionKey = `aloud.position.${book}`;
+const speedKey = `aloud.speed.${speed.dataset.speed}`; // another speed in the profile wins over what was chosen here
 
 let position = 0;
 let dragging = false;
@@ -190,7 +191,7 @@ seekBar.addEventListener("focus", () => tellPosition(position));
 
 speed.addEventListener("change", () => {
   setSpeed(Number(speed.value));
-  write("aloud.speed", speed.value);
+  write(speedKey, speed.value);
 });
 volume.addEventListener("input", () => {
   audio.volume = Number(volume.value);
@@ -310,7 +311,7 @@ new ResizeObserver(() => {
   document.documentElement.style.setProperty("--player-height", `${player.offsetHeight}px`);
 }).observe(player);
 
-const savedSpeed = read("aloud.speed");
+const savedSpeed = read(speedKey);
 if ([...speed.options].some((option) => option.value === savedSpeed)) speed.value = savedSpeed;
 setSpeed(Number(speed.value));
 volume.style.setProperty("--filled", "100%");

@@ -1,0 +1,107 @@
+"""How often something may be tried: sliding windows in Table Storage, which hold across instances."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from weakref import WeakValueDictionary
+
+from core.accounts.models import Attempts
+from core.errors import ConflictError, NotFoundError, StaleError, ThrottledError
+from core.ids import fingerprint, now
+from core.settings import Settings
+from core.storage.tables import Stored, Table
+
+_RACES = 50
+
+Times = tuple[datetime, ...]
+
+
+@dataclass(eq=False)
+class _Turn:
+    """Tries for one row from one process go one by one, rather than race each other in the storage."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    latest: Stored[Attempts] | None = None
+
+
+class Throttles:
+    """A row per subject holds the times of the tries that still count; one that is refused is not added."""
+
+    def __init__(self, table: Table, settings: Settings) -> None:
+        self._table = table
+        self._window = timedelta(seconds=settings.attempt_window_seconds)
+        self.per_account = settings.account_attempts
+        self.per_address = settings.address_attempts
+        self._turns: WeakValueDictionary[tuple[str, str], _Turn] = WeakValueDictionary()
+
+    async def attempt(self, key: str, kind: str, limit: int) -> None:
+        """Count one try of this kind for a subject. Raises ThrottledError with the time to wait."""
+        await self.note(key, kind, await self._table.find(Attempts, key, f"attempts_{kind}"), limit)
+
+    async def attempt_from(self, address: str) -> None:
+        """Count one try from a network address. Raises ThrottledError."""
+        await self.note_from(address, await self.seen_from(address))
+
+    async def seen_from(self, address: str) -> Stored[Attempts] | None:
+        """Return what a network address has tried."""
+        return await self._table.find(Attempts, _of_address(address), "attempts_all")
+
+    async def note_from(self, address: str, seen: Stored[Attempts] | None) -> None:
+        """Count one try from a network address after `seen_from`. Raises ThrottledError."""
+        await self.note(_of_address(address), "all", seen, self.per_address)
+
+    def check_from(self, seen: Stored[Attempts] | None) -> None:
+        """Raises ThrottledError if a network address has tried too often."""
+        self._check(self._counting(seen), self.per_address)
+
+    def _check(self, times: Times, limit: int) -> None:
+        if len(times) >= limit:
+            wait = (times[-limit] + self._window - now()).total_seconds()
+            raise ThrottledError("Too many tries. Wait a while, then try again.", max(1.0, wait))
+
+    async def note(
+        self,
+        key: str,
+        kind: str,
+        seen: Stored[Attempts] | None,
+        limit: int,
+        last_success: Callable[[], Awaitable[datetime | None]] | None = None,
+    ) -> None:
+        """Count one try, after `seen` was read: one call, more only while others race for the same row.
+
+        Once the tries are used up, `last_success` is asked, and those before it do not count.
+        Raises ThrottledError.
+        """
+        row = f"attempts_{kind}"
+        turn = self._turns.setdefault((key, row), _Turn())
+        async with turn.lock:
+            seen = turn.latest or seen
+            for _ in range(_RACES):
+                times = self._counting(seen)
+                if len(times) >= limit and last_success is not None:
+                    success = await last_success()
+                    times = tuple(time for time in times if success is None or time > success)
+                self._check(times, limit)
+                tried = Attempts(times=(*times, now()))
+                try:
+                    if seen is None:
+                        await self._table.insert(tried, key, row)
+                    else:
+                        turn.latest = await self._table.replace(seen, tried)
+                    return
+                except (ConflictError, StaleError, NotFoundError):
+                    seen = turn.latest = await self._table.find(Attempts, key, row)
+        raise ThrottledError("Too many tries at once. Wait a while, then try again.")
+
+    def is_over(self, attempts: Attempts) -> bool:
+        """Tell whether a row holds no try that still counts."""
+        return all(time < now() - self._window for time in attempts.times)
+
+    def _counting(self, seen: Stored[Attempts] | None) -> Times:
+        start = now() - self._window
+        return () if seen is None else tuple(time for time in seen.value.times if time > start)
+
+
+def _of_address(address: str) -> str:
+    return fingerprint("address", address)

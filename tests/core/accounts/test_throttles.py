@@ -1,0 +1,218 @@
+"""How often something may be tried, on two instances at once; and how many storage calls that takes."""
+
+import asyncio
+from collections import Counter
+from datetime import timedelta
+
+import pytest
+from azure.data.tables.aio import TableServiceClient
+
+from core.accounts.models import Attempts
+from core.caller import Origin
+from core.errors import AloudError, MfaInvalidError, ThrottledError, UnauthenticatedError
+from core.ids import fingerprint, new_id, now
+from core.storage.account import Calls, count_calls
+from tests.aloud import Aloud
+from tests.core.accounts.conftest import (
+    PASSWORD,
+    Build,
+    Instance,
+    new_email,
+    somewhere,
+)
+from tests.google_issuer import GoogleIssuer
+
+pytestmark = pytest.mark.usefixtures("quick_hashes")
+
+WRONG = "not the password"
+FEW = {"ACCOUNT_ATTEMPTS": "5", "ADDRESS_ATTEMPTS": "5"}
+
+
+async def try_login(
+    instance: Instance, email: str, password: str = WRONG, origin: Origin | None = None
+) -> AloudError | None:
+    """Return how a sign-in failed."""
+    try:
+        await instance.sessions.log_in(email, password, None, origin or somewhere())
+    except AloudError as error:
+        return error
+    return None
+
+
+async def let_pass(instance: Instance, key: str, kind: str, *ages: float) -> None:
+    """Make the tries of a subject this many seconds old."""
+    times = tuple(now() - timedelta(seconds=age) for age in ages)
+    await instance.store.accounts.put(Attempts(times=times), key, f"attempts_{kind}")
+
+
+async def tries(instance: Instance, key: str, kind: str) -> int:
+    found = await instance.store.accounts.find(Attempts, key, f"attempts_{kind}")
+    return 0 if found is None else len(found.value.times)
+
+
+async def test_an_account_stands_a_few_guesses_from_wherever_they_come(start: Build) -> None:
+    one, two = start(**FEW), start(**FEW)
+    user = await one.join()
+    errors = await asyncio.gather(*(try_login((one, two)[n % 2], user.email) for n in range(50)))
+    assert Counter(type(error) for error in errors) == {UnauthenticatedError: 5, ThrottledError: 45}
+    checked = [entry for entry in await one.log_of(user.id) if entry.action == "session.refused"]
+    assert len(checked) == 5
+    assert await tries(one, fingerprint(user.email), "sign-in") == 5, "who is refused does not wait longer"
+    late = await try_login(two, user.email, PASSWORD)
+    assert isinstance(late, ThrottledError)
+    assert 840 < late.retry_after <= 900
+
+
+async def test_a_network_address_may_try_only_so_often_whatever_it_tries(start: Build) -> None:
+    one, two = start(**FEW), start(**FEW)
+    origin = somewhere()
+    guesses = (try_login((one, two)[n % 2], new_email(), origin=origin) for n in range(50))
+    errors = await asyncio.gather(*guesses)
+    assert Counter(type(error) for error in errors) == {UnauthenticatedError: 5, ThrottledError: 45}
+    user = await one.join()
+    assert isinstance(await try_login(one, user.email, PASSWORD, origin), ThrottledError)
+    assert await try_login(one, user.email, PASSWORD) is None
+    for act in (
+        one.registration.register(new_email(), PASSWORD, None, origin),
+        one.registration.request_link(user.email, origin),
+        one.recovery.request_reset(user.email, origin),
+        one.sessions.log_in_with_google("a token", None, origin),
+    ):
+        with pytest.raises(ThrottledError):
+            await act
+
+
+async def test_signing_in_clears_the_account_and_not_the_network_address(start: Build) -> None:
+    one, two = start(ACCOUNT_ATTEMPTS="5", ADDRESS_ATTEMPTS="14"), start(ACCOUNT_ATTEMPTS="5")
+    user, origin = await one.join(), somewhere()
+    for _ in range(2):
+        for _ in range(4):
+            assert isinstance(await try_login(one, user.email, origin=origin), UnauthenticatedError)
+        assert await try_login(one, user.email, PASSWORD, origin) is None
+    for _ in range(4):
+        assert isinstance(await try_login(one, user.email, origin=origin), UnauthenticatedError)
+    assert isinstance(await try_login(one, user.email, PASSWORD, origin), ThrottledError)
+    assert await try_login(two, user.email, PASSWORD) is None
+    for _ in range(12):
+        assert await try_login(two, user.email, PASSWORD) is None, "only what fails counts"
+    at_once = await asyncio.gather(*(try_login((one, two)[n % 2], user.email, PASSWORD) for n in range(5)))
+    assert at_once == [None] * 5, "what succeeded before does not count"
+
+
+async def test_nobody_learns_from_the_throttle_who_has_an_account(start: Build) -> None:
+    instance = start(ACCOUNT_ATTEMPTS="3")
+
+    async def watch(email: str) -> list[tuple[type, str, int, int]]:
+        seen = []
+        for _ in range(5):
+            error, calls = await counted(instance, email)
+            assert error is not None
+            seen.append((type(error), error.detail, calls.count, calls.rounds))
+        return seen
+
+    known = await watch((await instance.join()).email)
+    assert known == await watch(new_email())
+    assert [kind for kind, *_ in known] == [UnauthenticatedError] * 3 + [ThrottledError] * 2
+    for email in ((await instance.join()).email, new_email()):
+        for _ in range(5):
+            await instance.recovery.request_reset(email, somewhere())
+        with pytest.raises(ThrottledError):
+            await instance.recovery.request_reset(email, somewhere())
+
+
+async def counted(instance: Instance, email: str, password: str = WRONG) -> tuple[AloudError | None, Calls]:
+    """Return how a sign-in failed, and the storage calls that it made."""
+
+    async def count() -> tuple[AloudError | None, Calls]:
+        calls = count_calls()
+        return await try_login(instance, email, password), calls
+
+    return await asyncio.create_task(count())
+
+
+async def test_the_window_slides(start: Build) -> None:
+    instance = start(**FEW, ATTEMPT_WINDOW_SECONDS="100")
+    user, origin = await instance.join(), somewhere()
+    key = fingerprint(user.email)
+    await let_pass(instance, key, "sign-in", 101, 101, 60, 50, 40)
+    for _ in range(2):
+        assert isinstance(await try_login(instance, user.email), UnauthenticatedError)
+    full = await try_login(instance, user.email)
+    assert isinstance(full, ThrottledError)
+    assert 30 < full.retry_after <= 40, "until the oldest try that counts is over"
+    await let_pass(instance, fingerprint("address", origin.address), "all", 99, 80, 80, 80, 80)
+    blocked = await try_login(instance, new_email(), origin=origin)
+    assert isinstance(blocked, ThrottledError)
+    assert blocked.retry_after == 1, "never less than a second"
+
+
+async def test_the_codes_of_a_second_factor_cannot_be_tried_out(start: Build, google: GoogleIssuer) -> None:
+    """Neither after the password, nor after Google."""
+    instance = start(ACCOUNT_ATTEMPTS="3", **google.settings)
+    subject = new_id()
+    user = await instance.join(google_subject=subject)
+    await instance.store.claim_google(subject, user.id)
+    await start(**google.settings).add_second_factor(user)
+    await let_pass(instance, fingerprint("user", user.id), "proof", 1000)
+    for _ in range(3):
+        with pytest.raises(MfaInvalidError):
+            await instance.log_in(user.email, mfa_code="no code")
+    with pytest.raises(ThrottledError):
+        await instance.log_in(user.email, mfa_code="no code")
+    token = google.token(email=user.email, sub=subject)
+    for _ in range(3):
+        with pytest.raises(MfaInvalidError):
+            await instance.sessions.log_in_with_google(token, "no code", somewhere())
+    with pytest.raises(ThrottledError):
+        await instance.sessions.log_in_with_google(token, "no code", somewhere())
+
+
+async def test_what_is_over_is_forgotten_at_night(start: Build) -> None:
+    instance = start()
+    over, counts = new_id(), new_id()
+    await let_pass(instance, over, "sign-in", 1000, 901)
+    await let_pass(instance, counts, "sign-in", 1000, 800)
+    await instance.accounts.sweep()
+    assert await tries(instance, over, "sign-in") == 0
+    assert await tries(instance, counts, "sign-in") == 2
+
+
+async def test_signing_in_takes_seven_storage_calls_in_three_rounds(start: Build) -> None:
+    instance = start()
+    user = await instance.join()
+    for _ in range(2):
+        error, calls = await counted(instance, user.email, PASSWORD)
+        assert error is None
+        assert calls.count <= 7
+        assert calls.rounds <= 3
+
+
+async def test_showing_my_own_account_takes_one_storage_call(start: Build) -> None:
+    instance = start()
+    tokens = await instance.log_in((await instance.join()).email)
+
+    async def count() -> Calls:
+        calls = count_calls()
+        speaker = instance.sessions.caller_of_token(tokens.access_token)
+        await instance.accounts.profiles.show(speaker.user_id)
+        return calls
+
+    assert (await asyncio.create_task(count())).count == 1
+
+
+async def test_who_invents_an_address_in_a_header_is_counted_by_the_real_one(aloud: Aloud) -> None:
+    invented = "203.0.113.9"
+    for header in (invented, f"{invented}:80, {invented}", "127.0.0.1, 203.0.113.9"):
+        status, _, _ = await aloud.call(
+            "POST",
+            "/api/v1/auth/login",
+            json={"email": new_email(), "password": WRONG},
+            headers={"X-Forwarded-For": header, "X-Real-IP": invented, "Forwarded": f"for={invented}"},
+            token="",
+        )
+        assert status == 401
+    async with TableServiceClient.from_connection_string(aloud.connection_string) as tables:
+        table = tables.get_table_client("accounts")
+        for address, there in (("127.0.0.1", True), (invented, False)):
+            rows = table.query_entities(f"PartitionKey eq '{fingerprint('address', address)}'")
+            assert bool([row async for row in rows]) is there

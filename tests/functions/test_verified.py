@@ -1,0 +1,147 @@
+"""Where addresses have to be verified, and where people sign in with Google."""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest_asyncio
+
+from core.ids import new_id
+from tests.aloud import Aloud
+from tests.google_issuer import GoogleIssuer
+from tests.person import PASSWORD, Person
+
+
+@pytest_asyncio.fixture(scope="module")
+async def google() -> AsyncIterator[GoogleIssuer]:
+    async with GoogleIssuer.start() as issuer:
+        yield issuer
+
+
+@pytest_asyncio.fixture(scope="module")
+async def strict(google: GoogleIssuer) -> AsyncIterator[Aloud]:
+    settings = {"REQUIRE_VERIFIED_EMAIL": "true", **google.settings}
+    async with Aloud.start(openai_base_url="http://127.0.0.1:9/v1", **settings) as running:
+        yield running
+
+
+def new_address() -> str:
+    return f"{new_id()}@example.com"
+
+
+async def join(aloud: Aloud, address: str) -> Person:
+    """Register, follow the link, sign in."""
+    person = Person(aloud, address)
+    status, content, _ = await person.post("/auth/register", email=address, password=PASSWORD)
+    assert (status, content) == (202, {"email": address})
+    token = await aloud.mailed_token(address, "/verify")
+    assert (await person.post("/auth/verify-email", token=token))[0] == 204
+    await person.sign_in()
+    return person
+
+
+async def test_nobody_signs_in_before_the_link_was_followed(strict: Aloud) -> None:
+    person = Person(strict, new_address())
+    await person.post("/auth/register", email=person.email, password=PASSWORD)
+    token = await strict.mailed_token(person.email, "/verify")
+    login = {"email": person.email, "password": PASSWORD}
+    status, problem, _ = await person.post("/auth/login", **login)
+    assert (status, problem["type"]) == (403, "/problems/email-unverified")
+    status, problem, _ = await person.post("/auth/login", **login | {"password": "not the password"})
+    assert (status, problem["type"]) == (401, "/problems/unauthenticated")
+    assert (await person.post("/auth/verify-email", token=token))[0] == 204
+    await person.sign_in()
+    assert (await person.get("/users/me"))["email_verified"] is True
+
+
+async def test_registering_does_not_tell_who_has_an_account(strict: Aloud) -> None:
+    person = await join(strict, new_address())
+    answers = []
+    for address in (person.email, new_address()):
+        body = {"email": address, "password": "another fine sentence", "display_name": "Mallory"}
+        status, content, headers = await person.post("/auth/register", **body)
+        answers.append((status, content.pop("email") == address, content, sorted(headers)))
+    assert answers[0] == answers[1]
+    assert "/reset" in await strict.mail(person.email, "/reset")
+    await person.sign_in()
+    assert (await person.get("/users/me"))["display_name"] != "Mallory"
+
+
+async def test_a_second_registration_does_not_replace_one_that_waits(strict: Aloud) -> None:
+    """Else a stranger could put a password of theirs under a link that the owner is about to follow."""
+    person = Person(strict, new_address())
+    await person.post("/auth/register", email=person.email, password=PASSWORD)
+    token = await strict.mailed_token(person.email, "/verify")
+    body = {"email": person.email, "password": "the stranger's sentence"}
+    assert (await person.post("/auth/register", **body))[0] == 202
+    text = await strict.mail(person.email, "UTC")
+    assert "token=" not in text
+    assert (await person.post("/auth/verify-email", token=token))[0] == 204
+    await person.sign_in()
+    assert (await person.post("/auth/login", **body))[0] == 401
+
+
+async def google_login(person: Person, id_token: str, **more: str) -> tuple[int, Any]:
+    status, content, _ = await person.post("/auth/google-login", id_token=id_token, **more)
+    if status == 200:
+        person.tokens = content
+    return status, content
+
+
+async def test_google_makes_an_account_once(strict: Aloud, google: GoogleIssuer) -> None:
+    person = Person(strict, new_address())
+    token = google.token(email=person.email, sub=person.email, name="Grace")
+    assert (await google_login(person, token))[0] == 200
+    user = await person.get("/users/me")
+    assert (user["email"], user["email_verified"], user["display_name"]) == (person.email, True, "Grace")
+    assert (user["google_linked"], user["has_password"]) == (True, False)
+    moved = google.token(email=new_address(), sub=person.email)
+    assert (await google_login(person, moved))[0] == 200
+    assert (await person.get("/users/me"))["id"] == user["id"], "who it is, is told by `sub`"
+    assert (await person.post("/auth/login", email=person.email, password=PASSWORD))[0] == 401
+
+    status, _, _ = await person.call("DELETE", "/users/me", json={"id_token": token})
+    assert status == 202
+    await strict.mail(person.email, "deleted")
+
+
+async def test_google_opens_a_verified_account_and_its_second_factor_still_counts(
+    strict: Aloud, google: GoogleIssuer
+) -> None:
+    person = await join(strict, new_address())
+    user = await person.get("/users/me")
+    token = google.token(email=person.email, sub=person.email)
+    assert (await google_login(person, token))[0] == 200
+    assert (await person.get("/users/me"))["id"] == user["id"]
+    await strict.mail(person.email, "Google")
+    other = google.token(email=person.email, sub=new_id())
+    assert (await google_login(person, other))[0] == 409
+
+
+async def test_google_does_not_open_an_account_that_has_not_verified_its_address(
+    strict: Aloud, google: GoogleIssuer
+) -> None:
+    person = Person(strict, new_address())
+    await person.post("/auth/register", email=person.email, password=PASSWORD)
+    await strict.mailed_token(person.email, "/verify")
+    status, problem = await google_login(person, google.token(email=person.email, sub=new_id()))
+    assert status == 409, problem
+
+
+async def test_bad_google_tokens_are_refused(strict: Aloud, google: GoogleIssuer) -> None:
+    person = Person(strict, new_address())
+    for token in (
+        google.token(email=person.email, aud="another app"),
+        google.token(email=person.email, iss="https://evil.example"),
+        google.token(email=person.email, exp=1),
+        google.token(email=person.email, email_verified=False),
+        "nonsense",
+    ):
+        status, problem = await google_login(person, token)
+        assert (status, problem["type"]) == (401, "/problems/unauthenticated")
+    assert not [mail for mail in await strict.mails() if person.email in mail]
+
+
+async def test_without_its_settings_google_is_not_there(aloud: Aloud) -> None:
+    status, problem, _ = await Person(aloud, "").post("/auth/google-login", id_token="x")
+    assert (status, json.dumps(problem)[:1]) == (404, "{")

@@ -1,0 +1,55 @@
+"""A person who uses the API in tests: an account, its tokens, and what it asks."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from core.ids import new_id
+from tests.aloud import Aloud
+
+PASSWORD = "the rain in spain"
+
+
+@dataclass
+class Person:
+    aloud: Aloud
+    email: str
+    password: str = PASSWORD
+    tokens: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    async def join(cls, aloud: Aloud) -> Self:
+        """Register and sign in."""
+        person = cls(aloud, f"{new_id()}@example.com")
+        status, user, _ = await person.post("/auth/register", email=person.email, password=person.password)
+        assert status == 201, user
+        await person.sign_in()
+        return person
+
+    async def sign_in(self, **more: str) -> None:
+        """Open one more session, in which everything is asked from now on."""
+        status, content, _ = await self.post("/auth/login", email=self.email, password=self.password, **more)
+        assert status == 200, content
+        self.tokens = content
+
+    async def call(self, method: str, path: str, **request: Any) -> tuple[int, Any, Mapping[str, str]]:
+        """Ask as this person (before the first sign-in, as nobody)."""
+        token = self.tokens.get("access_token", "")
+        return await self.aloud.call(method, f"/api/v1{path}", token=token, **request)
+
+    async def post(self, path: str, **body: Any) -> tuple[int, Any, Mapping[str, str]]:
+        return await self.call("POST", path, json=body)
+
+    async def get(self, path: str) -> Any:
+        """Return the JSON of a GET, which has to succeed."""
+        status, content, _ = await self.call("GET", path)
+        assert status == 200, content
+        return content
+
+    async def refresh(self, refresh_token: str | None = None) -> int:
+        """Swap the refresh token (or this one) and return the status."""
+        token = refresh_token or self.tokens["refresh_token"]
+        status, content, _ = await self.post("/auth/refresh", refresh_token=token)
+        if status == 200:
+            self.tokens = content
+        return status
