@@ -37,7 +37,7 @@ DisplayName = Annotated[
 ]
 Biography = Annotated[
     str,
-    StringConstraints(strip_whitespace=True, max_length=2000, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f]*$"),
+    StringConstraints(strip_whitespace=True, max_length=2000, pattern=r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"),
 ]
 Locale = Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}(-[A-Z]{2})?$"), Field(examples=["en"])]
 PlaybackSpeed = Annotated[float, Field(ge=0.5, le=3.5)]
