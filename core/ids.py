@@ -7,6 +7,7 @@ derived, written as 26 characters of Crockford's base 32 (the layout of a ULID, 
 import hashlib
 import re
 import secrets
+import unicodedata
 from datetime import UTC, datetime
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -50,6 +51,14 @@ def inverted(at: datetime) -> str:
 def is_key(text: str) -> bool:
     """Tell whether Table Storage takes `text` as a partition or row key."""
     return len(text.encode()) <= 1024 and not _FORBIDDEN_IN_KEYS.search(text)
+
+
+def normalise_email(address: str) -> str:
+    """Return the form in which two spellings of one address are equal.
+
+    Lower case, not case folding: that would make `straße.de` and `strasse.de`, two domains, one.
+    """
+    return unicodedata.normalize("NFC", address.strip()).lower()
 
 
 def fingerprint(*parts: str) -> str:

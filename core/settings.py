@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
+from core.ids import normalise_email
+
 MIN_KEY_CHARACTERS = 32
 DEVELOPMENT_KEYS = ("development-", "replace-this")
 
@@ -112,7 +114,7 @@ class Settings(BaseModel):
         description="Sign-ins in a row that may fail for one account within ATTEMPT_WINDOW_SECONDS.",
     )
     address_attempts: int = Field(
-        100,
+        300,
         alias="ADDRESS_ATTEMPTS",
         ge=1,
         le=500,
@@ -238,6 +240,21 @@ class Settings(BaseModel):
                 wrong.append(f"{name}: a development key is for one machine; make one of your own.")
         if not self.is_local and self.data_key is None:
             wrong.append("DATA_KEY: Field required where the site is not on this machine.")
+        if not self.is_local and self.google_client_id:
+            for name, url in (
+                ("GOOGLE_ISSUER", self.google_issuer),
+                ("GOOGLE_JWKS_URL", self.google_jwks_url),
+            ):
+                if not url.startswith("https://"):
+                    wrong.append(f"{name}: only https will do where the site is not on this machine.")
+        if (
+            self.site_name
+            and self.verified_email_required
+            and not (self.mail_connection or self.mail_endpoint)
+        ):
+            wrong.append(
+                "MAIL_CONNECTION or MAIL_ENDPOINT: addresses are verified by mail, so one is needed."
+            )
         if self.site_name and not self.public_base_url.startswith("https://"):
             wrong.append("PUBLIC_BASE_URL: in the cloud the site is on https.")
         return wrong
@@ -257,7 +274,7 @@ class Settings(BaseModel):
     def admins(self) -> frozenset[str]:
         """Normalised addresses of the administrators."""
         return frozenset(
-            address.strip().casefold() for address in self.admin_emails.split(",") if address.strip()
+            normalise_email(address) for address in self.admin_emails.split(",") if address.strip()
         )
 
     @property

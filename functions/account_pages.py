@@ -164,10 +164,8 @@ async def page_picture(visit: Visit) -> func.HttpResponse:
 @account_form("email")
 async def page_account_email(visit: Visit, form: Form) -> func.HttpResponse:
     """Mail a link that moves the account to another address."""
-    wish = parse(NewEmailRequest, {"email": form.get("email", ""), "password": form.get("password") or None})
-    await services().accounts.recovery.request_email(
-        visit.user, wish.email, Proof(password=wish.password), visit.origin
-    )
+    wish = parse(NewEmailRequest, {"email": form.get("email", "")})
+    await services().accounts.recovery.request_email(visit.user, wish.email, _read_proof(form), visit.origin)
     return redirect(_HOME, news="Look into the mail of the new address: the link there completes the change.")
 
 
@@ -182,12 +180,9 @@ async def page_account_verification(visit: Visit, _: Form) -> func.HttpResponse:
 @account_form("password")
 async def page_account_password(visit: Visit, form: Form) -> func.HttpResponse:
     """Set a new password; all other devices are signed out."""
-    wish = parse(
-        NewPasswordRequest,
-        {"current_password": form.get("password") or None, "new_password": form.get("new_password", "")},
-    )
+    wish = parse(NewPasswordRequest, {"new_password": form.get("new_password", "")})
     await services().accounts.recovery.change_password(
-        visit.user, Proof(password=wish.current_password), wish.new_password, visit.origin
+        visit.user, _read_proof(form), wish.new_password, visit.origin
     )
     return redirect(_HOME, news="Your new password is set. All other devices are signed out.")
 

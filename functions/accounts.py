@@ -6,17 +6,21 @@ import azure.functions as func
 from pydantic import BaseModel, Field
 
 from core.accounts.factors import RecoveryCodes, Setup
-from core.accounts.models import DisplayName, Email, NewPassword, Proof, Tokens
+from core.accounts.models import (
+    AnyPassword,
+    DisplayName,
+    Email,
+    IdToken,
+    LinkToken,
+    MfaCode,
+    NewPassword,
+    Proof,
+    Tokens,
+)
 from functions.http import API, Call, Payload, Reply, endpoint
-from functions.users import UserReply, show_user
+from functions.users import LinkRequest, UserReply, show_user
 
 blueprint = func.Blueprint()
-
-AnyPassword = Annotated[str, Field(min_length=1, max_length=128)]
-LinkToken = Annotated[str, Field(min_length=1, max_length=200, description="What the mailed link holds.")]
-MfaCode = Annotated[
-    str, Field(min_length=1, max_length=64, description="Of the authenticator app, or a recovery code.")
-]
 
 
 class RegisterRequest(Payload):
@@ -39,12 +43,6 @@ class AddressReply(BaseModel):
     email: str
 
 
-class LinkRequest(Payload):
-    """A mailed link."""
-
-    token: LinkToken
-
-
 class LoginRequest(Payload):
     """Credentials."""
 
@@ -56,8 +54,14 @@ class LoginRequest(Payload):
 class GoogleLoginRequest(Payload):
     """What Google's button gives."""
 
-    id_token: Annotated[str, Field(min_length=1, max_length=8192)]
+    id_token: IdToken
     mfa_code: MfaCode | None = None
+
+
+class GoogleLinkRequest(GoogleLoginRequest):
+    """What Google's button gives, and what shows that the account is yours."""
+
+    password: AnyPassword | None = None
 
 
 class RefreshRequest(Payload):
@@ -134,8 +138,8 @@ async def login_user(call: Call[LoginRequest, Any]) -> Tokens:
 async def login_with_google(call: Call[GoogleLoginRequest, Any]) -> Tokens:
     """Sign in with Google.
 
-    The first time an account is made, or the verified account of the same address is linked. 409 where that
-    account has not verified its address.
+    The first time an account is made, or the verified account of the same address is linked, if Google runs
+    that mailbox. 409 where that account is not Google's to open: sign in with its password, and link it.
     """
     body = call.body
     return await call.services.accounts.sessions.log_in_with_google(body.id_token, body.mfa_code, call.origin)
@@ -147,7 +151,7 @@ async def refresh_session(call: Call[RefreshRequest, Any]) -> Tokens:
 
     The token before the newest gets the newest again for a short time; any other reuse ends the session.
     """
-    return await call.services.accounts.sessions.refresh(call.body.refresh_token)
+    return await call.services.accounts.sessions.refresh(call.body.refresh_token, call.origin)
 
 
 @endpoint(blueprint, "POST", f"{API}/auth/logout", access="listener", status=204)
@@ -208,4 +212,24 @@ async def confirm_mfa(call: Call[CodeRequest, Any]) -> RecoveryCodes:
 async def remove_mfa(call: Call[Proof, Any]) -> Reply:
     """Switch the second factor off; takes the password and a code."""
     await call.services.accounts.factors.remove(call.user, call.body, call.origin)
+    return Reply(status=204)
+
+
+@endpoint(blueprint, "PUT", f"{API}/auth/google", access="listener", body=GoogleLinkRequest, reply=UserReply)
+async def link_google(call: Call[GoogleLinkRequest, Any]) -> UserReply:
+    """Let a Google account open mine, in place of another.
+
+    Takes the password, and a code where there is a second factor. 409 where it opens somebody else's.
+    """
+    body = call.body
+    proof = Proof(password=body.password, mfa_code=body.mfa_code)
+    accounts = call.services.accounts
+    user = await accounts.linking.link(call.user, body.id_token, proof, call.origin)
+    return show_user(user, accounts.sessions.roles(user))
+
+
+@endpoint(blueprint, "DELETE", f"{API}/auth/google", access="listener", body=Proof, status=204)
+async def unlink_google(call: Call[Proof, Any]) -> Reply:
+    """Let no Google account open mine any more; takes the password, and a code."""
+    await call.services.accounts.linking.unlink(call.user, call.body, call.origin)
     return Reply(status=204)

@@ -120,7 +120,7 @@ async def list_users(call: Call[None, UserQuery]) -> UserList:
 async def set_user_roles(call: Call[RolesRequest, Any]) -> UserRow:
     """Set the roles of an account.
 
-    They hold for the next request that changes anything, and for reading from the next access token on.
+    For changes and for administration they hold at once, for other reading from the next access token on.
     409 where administrators would take the role from themselves.
     """
     user_id = check_id(call.params["id"])
@@ -144,6 +144,13 @@ async def enable_user(call: Call[None, Any]) -> UserRow:
     """Open a closed account again."""
     user_id = check_id(call.params["id"])
     return _show(call, await call.services.accounts.administration.reopen(call.user, user_id, call.origin))
+
+
+@endpoint(blueprint, "DELETE", f"{API}/admin/users/{{id}}/mfa", access="admin", reply=UserRow)
+async def reset_user_mfa(call: Call[None, Any]) -> UserRow:
+    """Take a lost second factor from an account; its sessions end, and its owner is told by mail."""
+    user_id = check_id(call.params["id"])
+    return _show(call, await call.services.accounts.factors.reset(call.user, user_id, call.origin))
 
 
 @endpoint(blueprint, "GET", f"{API}/admin/audit", access="admin", query=Listing, reply=AuditList)

@@ -169,12 +169,14 @@ def endpoint(
     content_types: tuple[str, ...] = ("application/json",),
     accepts: tuple[str, ...] = ("application/json",),
     max_bytes: int = MAX_BODY_BYTES,
+    confirmed: bool = False,
     listed: bool = True,
 ) -> Callable[[Handler], Callable[[func.HttpRequest], Awaitable[func.HttpResponse]]]:
     """Register an async handler as the HTTP function of its name.
 
     `body` and `query` are pydantic models (body None: the route takes none; `bytes`: a file of one of the
     media types in `accepts`), `reply` the model of the answer (None: no JSON), `status` the success code.
+    With `confirmed`, and for administrators, reading too takes a session that is alive.
     The docstring's first line is the summary in the OpenAPI description, the rest its text; `listed=False`
     keeps a route out of it.
     """
@@ -213,7 +215,8 @@ def endpoint(
             try:
                 # what anyone may change, nobody's credentials are asked for: an expired token does not hinder
                 needs_none = access == "anyone" and method not in _SAFE_METHODS
-                caller = None if needs_none else await find_caller(req)
+                is_confirmed = confirmed or access == "admin"
+                caller = None if needs_none else await find_caller(req, is_confirmed)
                 check_access(caller, access)
                 parsed_query = read_query(req, query)
                 call: Call[Any, Any] = Call(
@@ -263,12 +266,12 @@ def site_cookie(req: func.HttpRequest) -> str | None:
     return morsel.value if morsel and _COOKIE.fullmatch(morsel.value) else None
 
 
-async def find_caller(req: func.HttpRequest) -> Caller | None:
+async def find_caller(req: func.HttpRequest, confirmed: bool = False) -> Caller | None:
     """Return who sends the request, by bearer token or by the site's cookie; None without credentials.
 
-    For unsafe methods a bearer token's session is looked up: one that was ended, of an account that was
-    closed or lost a role, changes nothing any more. A cookie speaks for unsafe methods only together with
-    the form token, in the header `X-CSRF-Token`.
+    For unsafe methods, and where it has to be `confirmed`, a bearer token's session is looked up: one that
+    was ended, of an account that was closed or lost a role, does nothing any more. A cookie speaks for unsafe
+    methods only together with the form token, in the header `X-CSRF-Token`.
     Raises UnauthenticatedError for bad credentials, ForbiddenError for a missing form token.
     """
     sessions = services().accounts.sessions
@@ -278,7 +281,7 @@ async def find_caller(req: func.HttpRequest) -> Caller | None:
         if scheme.lower() != "bearer":
             raise UnauthenticatedError("Use the scheme Bearer.")
         caller = sessions.caller_of_token(token.strip())
-        return caller if req.method in _SAFE_METHODS else await sessions.confirm(caller)
+        return await sessions.confirm(caller) if confirmed or req.method not in _SAFE_METHODS else caller
     cookie = site_cookie(req)
     if cookie is None:
         return None

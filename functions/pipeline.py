@@ -10,7 +10,6 @@ import azure.functions as func
 from azurefunctions.extensions.base import Datum, InConverter, SdkType
 from pydantic import ValidationError
 
-from core.operations.models import Notice
 from core.transcription.models import QueueName, Step
 from functions.http import services
 
@@ -96,7 +95,12 @@ def _foreign_poison_handler(name: str, queue: str) -> Handler:
 
 async def send_notice(msg: func.QueueMessage) -> None:
     """Mail an alert to those who want to know, or a letter to one person."""
-    await services().operations.send_notice(Notice.model_validate_json(msg.get_body()))
+    await services().operations.send_notice(msg.get_body().decode(errors="replace"))
+
+
+async def settle_notify_poison(msg: func.QueueMessage) -> None:
+    """Tell of a mail that could not be sent; not of its content, and not by mail."""
+    await services().operations.alert_lost_mail()
 
 
 async def run_accounts(msg: func.QueueMessage) -> None:
@@ -129,7 +133,7 @@ for _queue in cast(tuple[QueueName, ...], get_args(QueueName)):
 _on_queue("accounts", run_accounts)
 _on_queue("accounts-poison", settle_accounts_poison)
 _on_queue("notify", send_notice)
-_on_queue("notify-poison", _foreign_poison_handler("settle_notify_poison", "notify-poison"))
+_on_queue("notify-poison", settle_notify_poison)
 _on_queue(
     "webjobs-blobtrigger-poison",
     _foreign_poison_handler("settle_upload_poison", "webjobs-blobtrigger-poison"),

@@ -1,13 +1,23 @@
 """My own account over HTTP: profile, picture, password, address, devices, a copy of everything, the end."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 
 import azure.functions as func
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 from core.accounts.holdings import ExportView, Receipt
-from core.accounts.models import Email, NewPassword, Notifications, Proof, User
+from core.accounts.models import (
+    AnyPassword,
+    Email,
+    IdToken,
+    LinkToken,
+    MfaCode,
+    NewPassword,
+    Notifications,
+    Proof,
+    User,
+)
 from core.accounts.profiles import ProfileChange, picture_url
 from core.accounts.sessions import SessionView
 from core.caller import Role
@@ -41,8 +51,9 @@ class UserReply(BaseModel):
 class NewPasswordRequest(Payload):
     """The password to set, and what shows that it is you: the one before, or, without one, Google's token."""
 
-    current_password: Annotated[str, Field(min_length=1, max_length=128)] | None = None
-    id_token: Annotated[str, Field(min_length=1, max_length=8192)] | None = None
+    current_password: AnyPassword | None = None
+    id_token: IdToken | None = None
+    mfa_code: MfaCode | None = None
     new_password: NewPassword
 
 
@@ -50,8 +61,9 @@ class NewEmailRequest(Payload):
     """The new address, and what shows that it is you."""
 
     email: Email
-    password: Annotated[str, Field(min_length=1, max_length=128)] | None = None
-    id_token: Annotated[str, Field(min_length=1, max_length=8192)] | None = None
+    password: AnyPassword | None = None
+    id_token: IdToken | None = None
+    mfa_code: MfaCode | None = None
 
 
 class EmailReply(BaseModel):
@@ -63,7 +75,7 @@ class EmailReply(BaseModel):
 class LinkRequest(Payload):
     """A mailed link."""
 
-    token: Annotated[str, Field(min_length=1, max_length=200)]
+    token: LinkToken
 
 
 class SessionList(BaseModel):
@@ -145,9 +157,12 @@ async def remove_own_picture(call: Call[None, Any]) -> UserReply:
     blueprint, "PUT", f"{API}/users/me/password", access="listener", body=NewPasswordRequest, status=204
 )
 async def change_own_password(call: Call[NewPasswordRequest, Any]) -> Reply:
-    """Change my password; all other sessions end."""
+    """Change my password.
+
+    All other sessions end. Takes a code too where there is a second factor.
+    """
     body = call.body
-    proof = Proof(password=body.current_password, id_token=body.id_token)
+    proof = Proof(password=body.current_password, id_token=body.id_token, mfa_code=body.mfa_code)
     recovery = call.services.accounts.recovery
     await recovery.change_password(call.user, proof, body.new_password, call.origin)
     return Reply(status=204)
@@ -168,7 +183,7 @@ async def request_own_email(call: Call[NewEmailRequest, Any]) -> EmailReply:
     The link in a mail to that address confirms it. The answer does not tell whether the address is free.
     """
     body = call.body
-    proof = Proof(password=body.password, id_token=body.id_token)
+    proof = Proof(password=body.password, id_token=body.id_token, mfa_code=body.mfa_code)
     await call.services.accounts.recovery.request_email(call.user, body.email, proof, call.origin)
     return EmailReply(email=body.email)
 
@@ -210,7 +225,14 @@ async def list_own_exports(call: Call[None, Any]) -> ExportList:
     return ExportList(items=await call.services.accounts.holdings.exports(call.user))
 
 
-@endpoint(blueprint, "GET", f"{API}/users/me/export/{{export_id}}", access="listener", reply=ExportView)
+@endpoint(
+    blueprint,
+    "GET",
+    f"{API}/users/me/export/{{export_id}}",
+    access="listener",
+    confirmed=True,
+    reply=ExportView,
+)
 async def get_own_export(call: Call[None, Any]) -> ExportView:
     """Show an export; once it is ready, with an address that loads it for some minutes."""
     export_id = check_id(call.params["export_id"])

@@ -23,7 +23,7 @@ class Administration:
         return ([owner.value] if owner else []), None
 
     async def set_roles(self, admin: Caller, user_id: str, roles: tuple[Role, ...], origin: Origin) -> User:
-        """Set a person's roles; everyone is a listener. They hold from the next change on.
+        """Set a person's roles; everyone is a listener. For changes and administration they hold at once.
 
         Raises NotFoundError, and ConflictError where administrators would take the role from themselves.
         """

@@ -6,7 +6,6 @@ from core.accounts.models import Proof, SecondFactor, User
 from core.accounts.proofs import Proofs
 from core.accounts.sealing import Sealer
 from core.accounts.store import AccountStore
-from core.accounts.throttles import Throttles
 from core.accounts.totp import (
     find_step,
     hash_recovery_code,
@@ -17,7 +16,7 @@ from core.accounts.totp import (
 )
 from core.caller import Caller, Origin
 from core.errors import ConflictError, MfaInvalidError
-from core.ids import fingerprint, now
+from core.ids import now
 from core.operations.service import Operations
 
 
@@ -39,13 +38,11 @@ class SecondFactors:
     def __init__(
         self,
         store: AccountStore,
-        throttles: Throttles,
         proofs: Proofs,
         sealer: Sealer,
         operations: Operations,
     ) -> None:
         self._store = store
-        self._throttles = throttles
         self._proofs = proofs
         self._sealer = sealer
         self._operations = operations
@@ -76,9 +73,7 @@ class SecondFactors:
 
         Raises ConflictError unless one was begun, MfaInvalidError for a wrong code.
         """
-        await self._throttles.attempt(
-            fingerprint("user", caller.user_id), "proof", self._throttles.per_account
-        )
+        await self._proofs.count(caller.user_id)
         codes = new_recovery_codes()
         hashes = tuple(hash_recovery_code(code) for code in codes)
 
@@ -120,3 +115,18 @@ class SecondFactors:
         await self._operations.send_letter(
             "mfa-disabled", user.email, user.locale, name=user.display_name, when=now()
         )
+
+    async def reset(self, admin: Caller, user_id: str, origin: Origin) -> User:
+        """Take a second factor that was lost from somebody's account, and end its sessions.
+
+        Raises NotFoundError.
+        """
+        await self._store.user(user_id)
+        await self._operations.record("mfa.reset", admin.user_id, user_id, origin)
+        user = await self._store.change_user(
+            user_id, lambda user: user.model_copy(update={"second_factor": None, "epoch": user.epoch + 1})
+        )
+        await self._operations.send_letter(
+            "mfa-disabled", user.email, user.locale, name=user.display_name, when=now()
+        )
+        return user

@@ -26,7 +26,18 @@ class GoogleIdentity(BaseModel):
     email: EmailStr = Field(max_length=254)
     email_verified: bool = False
     name: str | None = None
-    picture: str | None = None
+    hosted_domain: str | None = Field(None, alias="hd")
+    issued_at: int = Field(alias="iat")
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether the token was made within the last five minutes, and so for what is being done."""
+        return self.issued_at > time.time() - 300
+
+    @property
+    def is_authoritative(self) -> bool:
+        """Whether Google runs this mailbox, by Google's own rule; of others it only knew at some time."""
+        return self.email.lower().endswith("@gmail.com") or self.hosted_domain is not None
 
 
 class GoogleTokens:

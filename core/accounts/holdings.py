@@ -1,17 +1,13 @@
-"""What is held about a person: a copy of all of it, or its end.
-
-Each room that holds something offers both as a `Holder`; the wiring joins them.
-"""
+"""What is held about a person: a copy of all of it, or its end."""
 
 import asyncio
 import json
 import tempfile
 import zipfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
 
 from pydantic import BaseModel
 
@@ -22,7 +18,7 @@ from core.accounts.store import AccountStore
 from core.accounts.throttles import Throttles
 from core.caller import Caller, Origin
 from core.errors import NotFoundError
-from core.ids import derived_id, new_id, now
+from core.ids import derived_id, fingerprint, new_id, now
 from core.mail import Letter
 from core.operations.service import Operations
 from core.storage.blobs import Container, Link
@@ -30,8 +26,9 @@ from core.storage.queues import Queues
 
 EXPORT_DAYS = 7
 _LINK_MINUTES = 15
+_EXPORTS = 5
 _COMMIT_SECONDS = 120  # by then, a request that was cut off has either committed or never will
-_KEPT = "Nothing is kept but the log of who did what, which names you by a number that now leads nowhere."
+_KEPT = "The log of who did what, with network addresses, is kept. It has a number in place of you."
 
 
 @dataclass(frozen=True)
@@ -40,16 +37,6 @@ class Holding:
 
     name: str
     content: bytes | tuple[Container, str]
-
-
-class Holder(Protocol):
-    """A room that holds something about people."""
-
-    def holdings(self, user_id: str) -> AsyncIterator[Holding]:
-        """Yield everything that is held about a person."""
-
-    async def erase(self, user_id: str) -> None:
-        """Delete it. Is repeated until it has come through."""
 
 
 class Receipt(BaseModel):
@@ -92,7 +79,6 @@ class Holdings:
         self._queues = queues
         self._operations = operations
         self._site = site.rstrip("/")
-        self.holders: Sequence[Holder] = ()
 
     # The end
 
@@ -130,8 +116,6 @@ class Holdings:
         if found is None or found.value.erasing_at != work.at:
             return
         user = found.value
-        for holder in self.holders:
-            await holder.erase(user.id)
         await self._pictures.delete_prefix(f"{user.id}/")
         await self._exports.delete_prefix(f"{user.id}/")
         await self._operations.deliver(
@@ -159,11 +143,15 @@ class Holdings:
 
     async def request_export(self, caller: Caller, origin: Origin) -> ExportView:
         """Queue a copy of everything; one that is under way is the one that is meant."""
+        await self._throttles.attempt(fingerprint("user", caller.user_id), "export", _EXPORTS)
+        at = now()
         for export in await self._store.exports(caller.user_id):
             if export.status in ("waiting", "running"):
-                await self._send(caller.user_id, export)
+                if export.created_at < at - timedelta(seconds=_COMMIT_SECONDS):
+                    await self._send(caller.user_id, export)
                 return _view(export)
-        at = now()
+            if export.created_at < at - timedelta(days=EXPORT_DAYS):
+                await self._store.delete_export(caller.user_id, export.id)
         export = Export(id=new_id(at), created_at=at)
         await self._operations.record(
             "account.export-requested", caller.user_id, caller.user_id, origin, export.id
@@ -251,9 +239,6 @@ class Holdings:
         yield Holding("sessions.json", _json([s.model_dump(mode="json", include=shown) for s in sessions]))
         if user.picture is not None:
             yield Holding("picture.webp", (self._pictures, f"{user.id}/{user.picture}"))
-        for holder in self.holders:
-            async for holding in holder.holdings(user.id):
-                yield holding
 
     async def sweep_exports(self) -> None:
         """Delete the files of exports whose days are over."""

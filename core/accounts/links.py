@@ -85,7 +85,8 @@ class Links:
 def _opens(purpose: LinkPurpose, link: Link, user: User) -> bool:
     """Tell whether a link still fits its user: who has left an address opens nothing by its mailbox.
 
-    A move to another address was asked for by a session, and ends with all sessions.
+    A move to another address and a new password end with all sessions, so with a password that was set since.
     """
-    fits = link.epoch == user.epoch if purpose == "email" else link.email == user.email
-    return fits and user.erasing_at is None
+    in_time = purpose == "verify" or link.epoch == user.epoch
+    at_home = purpose == "email" or link.email == user.email
+    return in_time and at_home and user.erasing_at is None and user.disabled_at is None

@@ -1,6 +1,5 @@
 """Accounts as they are stored, as they are shown, and as work that waits on the queue `accounts`."""
 
-import unicodedata
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -14,16 +13,13 @@ SessionKind = Literal["api", "site"]
 LinkPurpose = Literal["verify", "reset", "email"]
 
 
-def normalise_email(address: str) -> str:
-    """Return the form in which two spellings of one address are equal."""
-    return unicodedata.normalize("NFC", address.strip()).casefold()
-
-
 def _check_password(password: str) -> str:
     if is_common(password):
         raise ValueError("is too easy to guess; a few words in a row are better")
     return password
 
+
+_NO_CONTROLS = r"^[^\x00-\x1f\x7f\u200e\u200f\u202a-\u202e\u2066-\u2069]*$"  # nor marks that turn text round
 
 Email = Annotated[EmailStr, Field(max_length=254)]
 NewPassword = Annotated[
@@ -32,12 +28,20 @@ NewPassword = Annotated[
     AfterValidator(_check_password),
     Field(examples=["tea and toast"]),
 ]
+AnyPassword = Annotated[str, Field(min_length=1, max_length=128)]
+IdToken = Annotated[str, Field(min_length=1, max_length=8192, description="What Google's button gives.")]
+LinkToken = Annotated[str, Field(min_length=1, max_length=200, description="What the mailed link holds.")]
+MfaCode = Annotated[
+    str, Field(min_length=1, max_length=64, description="Of the authenticator app, or a recovery code.")
+]
 DisplayName = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=80, pattern=r"^[^\x00-\x1f\x7f]*$")
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=80, pattern=_NO_CONTROLS)
 ]
 Biography = Annotated[
     str,
-    StringConstraints(strip_whitespace=True, max_length=2000, pattern=r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"),
+    StringConstraints(
+        strip_whitespace=True, max_length=2000, pattern=r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"
+    ),
 ]
 Locale = Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}(-[A-Z]{2})?$"), Field(examples=["en"])]
 PlaybackSpeed = Annotated[float, Field(ge=0.5, le=3.5)]
@@ -186,9 +190,9 @@ class Proof(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    password: Annotated[str, Field(min_length=1, max_length=128)] | None = None
-    id_token: Annotated[str, Field(min_length=1, max_length=8192)] | None = None
-    mfa_code: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    password: AnyPassword | None = None
+    id_token: IdToken | None = None
+    mfa_code: MfaCode | None = None
 
 
 class Tokens(BaseModel):

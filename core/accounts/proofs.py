@@ -23,14 +23,19 @@ class Proofs:
 
     async def check(self, user: User, proof: Proof, origin: Origin) -> None:
         """Check the password, or the Google ID token; each try counts. Raises UnauthenticatedError."""
-        await self._throttles.attempt(fingerprint("user", user.id), "proof", self._throttles.per_account)
-        if proof.id_token is not None and self._google is not None and user.google_subject is not None:
-            proven = (await self._google.read(proof.id_token)).subject == user.google_subject
+        await self.count(user.id)
+        if user.password_hash is None and proof.id_token is not None and self._google is not None:
+            identity = await self._google.read(proof.id_token)
+            proven = identity.subject == user.google_subject and identity.is_fresh
         else:
             proven = await verify_password(proof.password or "", user.password_hash)
         if not proven:
             await self._operations.record("proof.refused", user.id, user.id, origin)
             raise UnauthenticatedError("The password is not right.")
+
+    async def count(self, user_id: str) -> None:
+        """Count one try to prove something. Raises ThrottledError."""
+        await self._throttles.attempt(fingerprint("user", user_id), "proof", self._throttles.per_account)
 
     def use_second_factor(self, user: User, code: str | None) -> User:
         """Return the user after this code was used up; without a second factor, as it is.

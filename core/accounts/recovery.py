@@ -1,7 +1,7 @@
 """Passwords and addresses change: by their owner, or by who can read the owner's mail."""
 
 from core.accounts.links import LIVES, Links
-from core.accounts.models import Link, Proof, SendLink, SendNewEmailLink, Sweep, User, normalise_email
+from core.accounts.models import Claim, Link, Proof, SendLink, SendNewEmailLink, Sweep, User
 from core.accounts.passwords import hash_password
 from core.accounts.proofs import Proofs
 from core.accounts.registration import QUEUE
@@ -9,11 +9,11 @@ from core.accounts.store import SWEEP_SECONDS, AccountStore
 from core.accounts.throttles import Throttles
 from core.caller import Caller, Origin
 from core.errors import ConflictError, StaleError, UnauthenticatedError, UnavailableError
-from core.ids import fingerprint, new_id, now
+from core.ids import fingerprint, new_id, normalise_email, now
 from core.mail import Letter
 from core.operations.service import Operations
 from core.storage.queues import Queues
-from core.storage.tables import Replace
+from core.storage.tables import Replace, Stored
 
 _RACES = 10
 _MAILS_PER_ADDRESS = 5
@@ -45,6 +45,7 @@ class Recovery:
         """
         user = (await self._store.user(caller.user_id)).value
         await self._proofs.check(user, proof, origin)
+        self._proofs.use_second_factor(user, proof.mfa_code)
         await self._operations.record("password.changed", user.id, user.id, origin)
         password_hash = await hash_password(password)
         for _ in range(_RACES):
@@ -55,7 +56,8 @@ class Recovery:
             if session.value.epoch != stored.value.epoch:
                 raise UnauthenticatedError("This session has ended; sign in again.")
             epoch = stored.value.epoch + 1
-            changed = stored.value.model_copy(update={"password_hash": password_hash, "epoch": epoch})
+            proven = self._proofs.use_second_factor(stored.value, proof.mfa_code)
+            changed = proven.model_copy(update={"password_hash": password_hash, "epoch": epoch})
             kept = session.value.model_copy(update={"epoch": epoch})
             try:
                 await self._store.commit(stored, changed, Replace(session, kept))
@@ -95,7 +97,9 @@ class Recovery:
             )
 
     async def reset_password(self, token: str, password: str, origin: Origin) -> None:
-        """Set a new password by a mailed link, which proves the address too; every session ends.
+        """Set a new password by a mailed link, which proves the address too.
+
+        Every session ends, and so does a link to a Google account: whoever else had a way in has none now.
 
         Raises InvalidError for a link that is no good.
         """
@@ -110,10 +114,14 @@ class Recovery:
                     "epoch": user.epoch + 1,
                     "email_verified": True,
                     "provisional": False,
+                    "google_subject": None,
                 }
             )
 
-        _, user = await self._links.use("reset", token, change)
+        before, user = await self._links.use("reset", token, change)
+        if before.google_subject is not None:
+            await self._store.release_google(before.google_subject, user.id)
+        await self._store.forget_sign_ins(user.email)
         await self._operations.send_letter(
             "password-changed", user.email, user.locale, name=user.display_name, when=now()
         )
@@ -127,7 +135,12 @@ class Recovery:
         """
         user = (await self._store.user(caller.user_id)).value
         await self._proofs.check(user, proof, origin)
+        self._proofs.use_second_factor(user, proof.mfa_code)
+        await self._throttles.attempt(fingerprint(normalise_email(email)), "new-email", _MAILS_PER_ADDRESS)
         await self._operations.record("email.change-requested", user.id, user.id, origin)
+        await self._store.change_user(
+            user.id, lambda user: self._proofs.use_second_factor(user, proof.mfa_code)
+        )
         at = now()
         await self._queues.send(
             QUEUE, SendNewEmailLink(id=new_id(at), at=at, user_id=user.id, email=normalise_email(email))
@@ -140,7 +153,7 @@ class Recovery:
             return
         user = found.value
         standing, claim = await self._store.standing(work.email)
-        if standing != "free" and (claim is None or claim.value.user_id != user.id):
+        if standing != "free" and not _is_of(claim, user):
             letter = Letter(id=work.id, to=work.email, template="email-taken", locale=user.locale, values={})
             await self._operations.deliver(letter)
             return
@@ -153,7 +166,7 @@ class Recovery:
                     to=work.email,
                     template="confirm-new-email",
                     locale=user.locale,
-                    values={"name": user.display_name, "link": link, "hours": hours},
+                    values={"name": "", "link": link, "hours": hours},  # a stranger may have chosen it
                 )
             )
 
@@ -169,7 +182,7 @@ class Recovery:
         user, email = found.value, link.value.email
         if user.email != email:
             standing, claim = await self._store.standing(email)
-            if standing != "free" and (claim is None or claim.value.user_id != user.id):
+            if standing != "free" and not _is_of(claim, user):
                 raise ConflictError("There is an account with this address by now.")
             at = now()
             sweep = Sweep(id=new_id(at), at=at, user_id=user.id, emails=(user.email, email))
@@ -188,3 +201,7 @@ class Recovery:
             await self._operations.send_letter(
                 "email-changed", before.email, user.locale, name=user.display_name, new_address=after.email
             )
+
+
+def _is_of(claim: Stored[Claim] | None, user: User) -> bool:
+    return claim is not None and claim.value.user_id == user.id

@@ -1,19 +1,20 @@
 """Registration: an account is made, and its mail address is verified."""
 
 from core.accounts.links import LIVES, Links
-from core.accounts.models import Register, SendLink, Sweep, User, normalise_email
+from core.accounts.models import Register, SendLink, Sweep, User
 from core.accounts.passwords import hash_password
 from core.accounts.store import SWEEP_SECONDS, AccountStore
 from core.accounts.throttles import Throttles
 from core.caller import Origin
 from core.errors import ConflictError
-from core.ids import derived_id, fingerprint, new_id, now
+from core.ids import derived_id, fingerprint, new_id, normalise_email, now
 from core.mail import Letter
 from core.operations.service import Operations
 from core.settings import Settings
 from core.storage.queues import Queues
 
 _MAILS_PER_ADDRESS = 5
+_UNVERIFIED_SECONDS = 25 * 3600
 QUEUE = "accounts"
 
 
@@ -44,6 +45,9 @@ class Registration:
         Otherwise raises ConflictError if the address is taken. Raises ThrottledError.
         """
         await self._throttles.attempt_from(origin.address)
+        await self._throttles.attempt(
+            fingerprint(normalise_email(email)), "register", self._throttles.per_account
+        )
         password_hash = await hash_password(password)
         at = now()
         email = normalise_email(email)
@@ -100,6 +104,8 @@ class Registration:
         except ConflictError:
             await self._tell_owner(work)
             return
+        at = now()
+        await self._queues.send(QUEUE, Sweep(id=new_id(at), at=at, user_id=user.id), _UNVERIFIED_SECONDS)
         found = await self._store.find_user(user.id)
         if found is not None and found.value.provisional:
             await self._mail_link(found.value, work.id)
@@ -154,7 +160,7 @@ class Registration:
                     to=user.email,
                     template="verify-email",
                     locale=user.locale,
-                    values={"name": user.display_name, "link": link, "hours": hours},
+                    values={"name": "", "link": link, "hours": hours},  # a stranger may have chosen it
                 )
             )
 
@@ -169,15 +175,18 @@ class Registration:
         )
 
     async def sweep(self, work: Sweep) -> None:
-        """Remove a registration that never got its address, and claims on addresses that their user left."""
+        """Remove who never got the address, or never verified it in a day, and claims on addresses left."""
         for email in work.emails:
             await self._store.release_void(email, work.user_id)
         found = await self._store.find_user(work.user_id)
         if found is None:
             return
-        owner = await self._store.owner(found.value.email)
-        if owner is None or owner.value.id != work.user_id:
-            await self._store.discard(found.value)
+        user = found.value
+        if user.provisional and user.created_at < now() - LIVES["verify"]:
+            await self._store.retire(found)
+            await self._store.release(user.email, user.id)
+        else:
+            await self._store.drop_unclaimed(user)
 
 
 def _name_of(email: str) -> str:

@@ -10,6 +10,7 @@ from core.accounts.factors import SecondFactors
 from core.accounts.google import GoogleTokens
 from core.accounts.holdings import Holdings
 from core.accounts.keys import KeyRing
+from core.accounts.linking import Linking
 from core.accounts.links import Links
 from core.accounts.models import (
     AccountWork,
@@ -74,11 +75,10 @@ class Accounts:
         self._operations = operations
         self._backoff = Backoff(settings)
         self.registration = Registration(settings, store, throttles, links, queues, operations)
-        self.sessions = Sessions(
-            settings, store, throttles, self.registration, proofs, google, tokens, operations
-        )
+        self.linking = Linking(store, self.registration, proofs, google, operations)
+        self.sessions = Sessions(settings, store, throttles, proofs, self.linking, tokens, operations)
         self.recovery = Recovery(store, throttles, proofs, links, queues, operations)
-        self.factors = SecondFactors(store, throttles, proofs, sealer, operations)
+        self.factors = SecondFactors(store, proofs, sealer, operations)
         self.profiles = Profiles(store, pictures)
         self.holdings = Holdings(store, throttles, proofs, pictures, exports, queues, operations, site)
         self.administration = Administration(store, operations)
@@ -132,7 +132,7 @@ class Accounts:
 
     async def sweep(self) -> None:
         """Forget what is over: counted tries, and files of exports."""
+        await self.holdings.sweep_exports()
         async for stored in self._store.attempts():
             if self._throttles.is_over(stored.value):
                 await self._store.forget_attempts(stored)
-        await self.holdings.sweep_exports()

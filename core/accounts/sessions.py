@@ -5,11 +5,10 @@ from datetime import datetime, timedelta
 
 from pydantic import BaseModel
 
-from core.accounts.google import GoogleTokens
-from core.accounts.models import Session, SessionKind, Tokens, User, normalise_email
+from core.accounts.linking import Linking
+from core.accounts.models import Session, SessionKind, Tokens, User
 from core.accounts.passwords import hash_password, is_outdated, verify_password
 from core.accounts.proofs import Proofs
-from core.accounts.registration import Registration
 from core.accounts.sealing import seal_with, unseal_with
 from core.accounts.store import AccountStore
 from core.accounts.throttles import Throttles
@@ -24,13 +23,15 @@ from core.accounts.tokens import (
 from core.caller import Caller, Origin, Role
 from core.errors import (
     AccountDisabledError,
+    AloudError,
     ConflictError,
     EmailUnverifiedError,
+    MfaRequiredError,
     NotFoundError,
     StaleError,
     UnauthenticatedError,
 )
-from core.ids import fingerprint, new_id, now
+from core.ids import fingerprint, new_id, normalise_email, now
 from core.operations.service import Operations
 from core.settings import Settings
 from core.storage.tables import Stored
@@ -59,9 +60,8 @@ class Sessions:
         settings: Settings,
         store: AccountStore,
         throttles: Throttles,
-        registration: Registration,
         proofs: Proofs,
-        google: GoogleTokens | None,
+        linking: Linking,
         tokens: AccessTokens,
         operations: Operations,
     ) -> None:
@@ -72,9 +72,8 @@ class Sessions:
         self._grace = timedelta(seconds=settings.refresh_grace_seconds)
         self._store = store
         self._throttles = throttles
-        self._registration = registration
         self._proofs = proofs
-        self._google = google
+        self._linking = linking
         self._tokens = tokens
         self._operations = operations
 
@@ -97,71 +96,14 @@ class Sessions:
     async def log_in_with_google(self, id_token: str, mfa_code: str | None, origin: Origin) -> Tokens:
         """Open a session for who shows this Google ID token; the first time, make or link an account.
 
-        Raises UnauthenticatedError for a bad token, ConflictError where an account with this address
-        exists that has not verified it, NotFoundError where Google sign-in is not set up.
+        Raises UnauthenticatedError for a bad token, ConflictError where an account with this address exists
+        that is not Google's to open, NotFoundError where Google sign-in is not set up.
         """
         await self._throttles.attempt_from(origin.address)
-        if self._google is None:
-            raise NotFoundError("Signing in with Google is not set up here.")
-        identity = await self._google.read(id_token)
-        if not identity.email_verified:
-            raise UnauthenticatedError("Google has not verified this mail address.")
-        found = await self._store.google_owner(identity.subject)
-        if found is None:
-            found = await self._join_with_google(identity.subject, identity.email, identity.name, origin)
+        found, identity = await self._linking.find_or_join(id_token, origin)
         if mfa_code is not None:
-            await self._throttles.attempt(
-                fingerprint("user", found.value.id), "proof", self._throttles.per_account
-            )
-        return self._tokens_of(*await self._open(found, mfa_code, "api", origin))
-
-    async def _join_with_google(
-        self, subject: str, email: str, name: str | None, origin: Origin
-    ) -> Stored[User]:
-        """Link this Google account to the verified account of its address, or make one."""
-        owner = await self._store.owner(email)
-        if owner is None or owner.value.provisional:
-            at = now()
-            address = normalise_email(email)
-            user = User(
-                id=new_id(at),
-                email=address,
-                email_verified=True,
-                display_name=(name or address.partition("@")[0])[:80],
-                google_subject=subject,
-                created_at=at,
-            )
-            try:
-                await self._registration.create(user, origin, "with Google")
-            except ConflictError:
-                owner = await self._store.owner(email)
-                if owner is None or owner.value.google_subject != subject:
-                    raise
-                user = owner.value  # the same person, in another tab, was first
-        else:
-            user = owner.value
-            if not user.email_verified:
-                raise ConflictError(
-                    "There is an account with this address that has not confirmed it. Sign in with its "
-                    "password and confirm the address first."
-                )
-            if user.google_subject not in (None, subject):
-                raise ConflictError("Another Google account is linked to the account with this address.")
-
-            def link(user: User) -> User:
-                if user.erasing_at is not None:
-                    raise ConflictError("The account with this address is being deleted.")
-                return user.model_copy(update={"google_subject": subject})
-
-            link(user)
-            await self._operations.record("account.google-linked", user.id, user.id, origin)
-            await self._store.change_user(user.id, link)
-        await self._store.claim_google(subject, user.id)
-        if owner is not None and owner.value.id == user.id and owner.value.google_subject is None:
-            await self._operations.send_letter(
-                "google-linked", user.email, user.locale, name=user.display_name, when=now()
-            )
-        return await self._store.user(user.id)
+            await self._proofs.count(found.value.id)
+        return self._tokens_of(*await self._open(found, mfa_code, "api", origin, google=identity.subject))
 
     async def _check_password(self, email: str, password: str, origin: Origin) -> Stored[User]:
         """Return whose password this is, after two rounds of storage calls, whoever it is.
@@ -186,7 +128,7 @@ class Sessions:
             found = None
         password_hash = found.value.password_hash if found else None
         if not await verify_password(password, password_hash) or found is None:
-            target = found.value.id if found else door.key
+            target = found.value.id if found else "unknown"
             await self._operations.record("session.refused", None, target, origin, "password")
             raise UnauthenticatedError("The address or the password is not right.")
         return found
@@ -198,8 +140,13 @@ class Sessions:
         kind: SessionKind,
         origin: Origin,
         password: str | None = None,
+        google: str | None = None,
     ) -> tuple[User, Session, str]:
-        """Open a session for someone who is known by now, in one transaction with what the code uses up."""
+        """Open a session for someone who is known by now, in one transaction with what the code uses up.
+
+        The Google account that was shown is linked by the same transaction, if it was not before.
+        """
+        is_new_link = google is not None and stored.value.google_subject is None
         outdated = password is not None and is_outdated(stored.value.password_hash or "")
         new_hash = await hash_password(password) if password is not None and outdated else None
         proven_hash = stored.value.password_hash
@@ -211,16 +158,16 @@ class Sessions:
             user = stored.value
             if user.erasing_at is not None:
                 raise UnauthenticatedError("This account is being deleted.")
-            if user.disabled_at is not None:
-                raise AccountDisabledError("This account was closed. Write to us if that is a mistake.")
-            if self._verified_only and not user.email_verified:
-                raise EmailUnverifiedError("Follow the link in the mail that we have sent, then sign in.")
             try:
-                user = self._proofs.use_second_factor(user, mfa_code)
-            except UnauthenticatedError as error:
-                if mfa_code is not None:
+                user = self._admit(user, mfa_code, google)
+            except AloudError as error:
+                if not isinstance(error, MfaRequiredError):
                     await self._operations.record("session.refused", user.id, user.id, origin, error.slug)
                 raise
+            if google is not None and race == 0:
+                if is_new_link:
+                    await self._operations.record("account.google-linked", user.id, user.id, origin)
+                await self._store.claim_google(google, user.id)
             at = now()
             user = user.model_copy(
                 update={"last_login_at": at, "password_hash": new_hash or user.password_hash}
@@ -242,6 +189,8 @@ class Sessions:
                 acts.append(self._operations.record("session.opened", user.id, user.id, origin, session.id))
             try:
                 await asyncio.gather(*acts)
+                if is_new_link:
+                    await self._linking.tell(user)
                 return user, session, secret
             except (StaleError, NotFoundError):
                 found = await self._store.find_user(user.id)
@@ -254,9 +203,22 @@ class Sessions:
                 stored = found
         raise UnauthenticatedError("The account has just changed. Sign in again.")
 
+    def _admit(self, user: User, mfa_code: str | None, google: str | None) -> User:
+        """Return the user with the code used up and Google linked. Raises what keeps a known person out."""
+        if user.disabled_at is not None:
+            raise AccountDisabledError("This account was closed. Write to us if that is a mistake.")
+        if self._verified_only and not user.email_verified:
+            raise EmailUnverifiedError("Follow the link in the mail that we have sent, then sign in.")
+        user = self._proofs.use_second_factor(user, mfa_code)
+        if google is None:
+            return user
+        if user.google_subject not in (None, google):
+            raise ConflictError("Another Google account is linked to the account with this address.")
+        return user.model_copy(update={"google_subject": google})
+
     # Stay signed in
 
-    async def refresh(self, refresh_token: str) -> Tokens:
+    async def refresh(self, refresh_token: str, origin: Origin) -> Tokens:
         """Swap a refresh token for a new pair.
 
         The token before the newest is answered with the newest for a short time, since two tabs may refresh
@@ -268,7 +230,7 @@ class Sessions:
             user, stored = await self._find(user_id, session_id, "api")
             session = stored.value
             if not matches(secret, session.secret_hash):
-                return await self._repeat(user, session, secret)
+                return await self._repeat(user, session, secret, origin)
             at = now()
             successor = new_family_secret(session.family_key)
             renewed = session.model_copy(
@@ -289,14 +251,13 @@ class Sessions:
             return self._tokens_of(user, renewed, successor)
         raise UnauthenticatedError("This session has ended; sign in again.")
 
-    async def _repeat(self, user: User, session: Session, secret: str) -> Tokens:
+    async def _repeat(self, user: User, session: Session, secret: str, origin: Origin) -> Tokens:
         """Answer a token that is not the newest."""
         if matches(secret, session.previous_hash) and session.renewed_at + self._grace > now():
             return self._tokens_of(user, session, unseal_with(secret, session.successor or ""))
         if is_of_family(session.family_key, secret):
-            await self._store.end_session(user.id, session.id)
-            origin = Origin(address=session.address, request_id="", device=session.device)
             await self._operations.record("session.replayed", None, user.id, origin, session.id)
+            await self._store.end_session(user.id, session.id)
         raise UnauthenticatedError("This refresh token is not valid any more; sign in again.")
 
     # Who calls
@@ -345,12 +306,11 @@ class Sessions:
 
     async def devices(self, caller: Caller) -> list[SessionView]:
         """Return the sessions that are alive, the newest first, and forget those that are not."""
-        stored, sessions = await asyncio.gather(
-            self._store.user(caller.user_id), self._store.sessions(caller.user_id)
-        )
-        alive = [session for session in sessions if _is_alive(session, stored.value)]
-        ended = [session for session in sessions if not _is_alive(session, stored.value)]
-        await asyncio.gather(*(self._store.end_session(caller.user_id, session.id) for session in ended))
+        user = (await self._store.user(caller.user_id)).value  # first: a session may be newer, not the user
+        sessions = await self._store.sessions(caller.user_id)
+        alive = [session for session in sessions if _is_alive(session, user)]
+        over = [s for s in sessions if s.epoch < user.epoch or s.expires_at < now()]
+        await asyncio.gather(*(self._store.end_session(caller.user_id, session.id) for session in over))
         return [
             SessionView(**session.model_dump(), current=session.id == caller.session_id)
             for session in sorted(alive, key=lambda session: session.id, reverse=True)
@@ -367,8 +327,10 @@ class Sessions:
     async def _find(
         self, user_id: str, session_id: str, kind: SessionKind | None
     ) -> tuple[User, Stored[Session]]:
-        found = await self._store.session(user_id, session_id)
-        if found is not None:
+        for _ in range(2):  # the two rows are read side by side, and may be of before and after a change
+            found = await self._store.session(user_id, session_id)
+            if found is None:
+                break
             session, user = found
             if kind in (None, session.value.kind) and _is_alive(session.value, user.value):
                 return user.value, session

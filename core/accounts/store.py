@@ -16,10 +16,9 @@ from core.accounts.models import (
     LinkPurpose,
     Session,
     User,
-    normalise_email,
 )
 from core.errors import ConflictError, NotFoundError, StaleError
-from core.ids import fingerprint, now
+from core.ids import fingerprint, normalise_email, now
 from core.storage.tables import Delete, Insert, Operation, Put, Replace, Stored, Table, month_keys
 
 Standing = Literal["free", "pending", "taken"]
@@ -124,7 +123,7 @@ class AccountStore:
         if claim is not None and claim.value.user_id == user.id:
             return
         if standing != "free":
-            await self.discard(user)
+            await self.drop_unclaimed(user)
             raise ConflictError("There is an account with this address already.")
         with suppress(ConflictError):
             await self._users.insert(user, user.id, _USER)
@@ -133,8 +132,18 @@ class AccountStore:
         try:
             await self.claim(user.email, user.id, claim)
         except ConflictError:
-            await self.discard(user)
+            await self.drop_unclaimed(user)
             raise ConflictError("There is an account with this address already.") from None
+
+    async def drop_unclaimed(self, user: User) -> None:
+        """Delete a person who never got the address; who has it, or has moved to another, stays."""
+        found = await self.find_user(user.id)
+        if found is None or found.value.email != user.email:
+            return
+        owner = await self.owner(user.email)
+        if owner is None or owner.value.id != user.id:
+            with suppress(ConflictError):
+                await self.retire(found)
 
     async def claim(self, email: str, user_id: str, void: Stored[Claim] | None) -> None:
         """Take an address for a user, in place of a claim that `standing` called free or that is theirs.
@@ -162,11 +171,15 @@ class AccountStore:
             return
         if not owner.value.provisional:
             raise ConflictError("There is an account with this address already.")
+        await self.retire(owner)
+
+    async def retire(self, stored: Stored[User]) -> None:
+        """Delete a person as read. Raises ConflictError if anything about them has changed since."""
         try:
-            await self.commit(owner, owner.value.model_copy(update={"erasing_at": now()}))
+            await self.commit(stored, stored.value.model_copy(update={"erasing_at": now()}))
         except (StaleError, NotFoundError):
             raise ConflictError("There is an account with this address already.") from None
-        await self.discard(owner.value)
+        await self.discard(stored.value)
 
     async def release(self, email: str, user_id: str) -> None:
         """Give up an address that this user has claimed; another's claim stays."""
@@ -283,6 +296,13 @@ class AccountStore:
         """Yield the rows of all attempts, for the nightly sweep."""
         async for stored in self.accounts.each(Attempts, None, "attempts_"):
             yield stored
+
+    async def forget_sign_ins(self, email: str) -> None:
+        """Forget the tries to sign in with an address, whose owner has just shown another way."""
+        await self.accounts.delete(fingerprint(normalise_email(email)), f"attempts_{_SIGN_IN}")
+
+    async def delete_export(self, user_id: str, export_id: str) -> None:
+        await self._users.delete(user_id, f"export_{export_id}")
 
     async def forget_attempts(self, stored: Stored[Attempts]) -> None:
         """Delete a row of attempts unless another try was added."""

@@ -29,8 +29,8 @@ class AuditEntry(BaseModel):
     """Row of `audit`, one partition a month, the newest first; never changed, never deleted.
 
     `action` is a slug (`password.changed`), `actor` who did it (None: nobody who is known), `target` the
-    id of what it was done to. It is written before the act, so there is no act without its row; a row may
-    tell of an act that was cut off. It holds no secret and no mail address.
+    id of what it was done to. It is written before the act, or beside it, so a row may tell of an act that
+    was cut off. It holds no secret and no mail address.
     """
 
     model_config = ConfigDict(frozen=True)

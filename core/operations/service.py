@@ -3,6 +3,8 @@
 import logging
 from datetime import datetime
 
+from pydantic import ValidationError
+
 from core.backoff import Backoff
 from core.caller import Origin
 from core.errors import ConflictError, InvalidError
@@ -89,9 +91,21 @@ class Operations:
         except InvalidError as error:
             _log.error("mail %s (%s) cannot be sent: %s", letter.id, letter.template, error.detail)
 
-    async def send_notice(self, notice: Notice) -> None:
+    async def send_notice(self, body: str) -> None:
         """Mail what a message on `notify` asks for; where that fails for now, again later."""
+        try:
+            notice = Notice.model_validate_json(body)
+        except ValidationError:
+            _log.error("a message on %s cannot be read and is set aside", _QUEUE)
+            await self.alert_lost_mail()
+            return
         await self._backoff.run(self._queues, _QUEUE, notice, self._send)
+
+    async def alert_lost_mail(self) -> None:
+        """Tell a person, not by mail, of one that could not be sent; never of its content."""
+        await self.raise_alert(
+            "poison-message", "A mail could not be sent", "The log tells why.", "notify", now(), mail=False
+        )
 
     async def _send(self, notice: Notice) -> None:
         if notice.letter is not None:

@@ -149,14 +149,13 @@ class Transcription:
         )
 
     async def alert_poison(self, queue: str, body: str) -> None:
-        """Tell a person of a message that could not be dealt with; of a lost mail not by mail."""
+        """Tell a person of a message that could not be dealt with."""
         await self._operations.raise_alert(
             "poison-message",
             f"A message on {queue} could not be dealt with",
             body[:2000],
             queue,
             now(),
-            mail=queue != "notify-poison",
         )
 
     async def wake_stalled(self) -> int:

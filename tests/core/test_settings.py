@@ -7,6 +7,7 @@ from core.settings import Settings, SettingsError
 KEY = "0123456789abcdef0123456789abcdef"
 LOCAL = {"AzureWebJobsStorage": "UseDevelopmentStorage=true", "JWT_SIGNING_KEY": KEY}
 CLOUD = LOCAL | {"PUBLIC_BASE_URL": "https://aloud.example", "DATA_KEY": KEY, "WEBSITE_SITE_NAME": "aloud"}
+CLOUD |= {"MAIL_ENDPOINT": "https://mail.example"}
 
 
 def test_the_least_that_is_needed() -> None:
@@ -37,6 +38,8 @@ def test_verification_can_be_chosen_against_the_place() -> None:
         ({"JWT_SIGNING_KEY": f"@Microsoft.KeyVault(SecretUri=https://{KEY})"}, "JWT_SIGNING_KEY"),
         ({"PUBLIC_BASE_URL": "http://aloud.example"}, "PUBLIC_BASE_URL"),
         ({"PUBLIC_BASE_URL": "http://localhost:7071"}, "PUBLIC_BASE_URL"),
+        ({"MAIL_ENDPOINT": ""}, "MAIL_CONNECTION or MAIL_ENDPOINT"),
+        ({"GOOGLE_CLIENT_ID": "x", "GOOGLE_JWKS_URL": "http://keys.example"}, "GOOGLE_JWKS_URL"),
         ({"ACCOUNT_ATTEMPTS": "0"}, "ACCOUNT_ATTEMPTS"),
     ],
 )

@@ -270,6 +270,8 @@ SENT: dict[str, Callable[[World, Player], dict[str, Any]]] = {
     "POST /auth/google-login": lambda w, _: {
         "json": {"id_token": w.issuer.token(email=new_address(), sub=new_id())}
     },
+    "PUT /auth/google": lambda w, p: password(p, id_token=w.issuer.token(email=new_address(), sub=new_id())),
+    "DELETE /auth/google": lambda _, p: password(p),
     "POST /auth/refresh": lambda _, p: {"json": {"refresh_token": p.person.tokens["refresh_token"]}},
     "POST /auth/verify-email": lambda _, p: {"json": {"token": p.links.get("/verify", "none")}},
     "POST /auth/verify-email/resend": lambda _, p: address(p),

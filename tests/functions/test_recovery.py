@@ -71,6 +71,16 @@ async def test_too_many_mails_to_one_address_are_refused(aloud: Aloud) -> None:
         assert 1 <= int(answers[-1][2]["Retry-After"]) <= 60
 
 
+async def test_a_reset_link_ends_with_the_password_that_it_was_asked_for(aloud: Aloud) -> None:
+    person = await Person.join(aloud)
+    await person.post("/auth/password-reset", email=person.email)
+    token = await aloud.mailed_token(person.email, "/reset")
+    change = {"current_password": PASSWORD, "new_password": NEW_PASSWORD}
+    assert (await person.call("PUT", "/users/me/password", json=change))[0] == 204
+    status, _, _ = await person.post("/auth/password-reset/confirm", token=token, password=PASSWORD)
+    assert status == 422
+
+
 async def test_a_new_password_ends_the_other_sessions_and_keeps_this_one(aloud: Aloud) -> None:
     person = await Person.join(aloud)
     phone = person.tokens["refresh_token"]

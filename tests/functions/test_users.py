@@ -129,6 +129,25 @@ async def test_a_second_factor_is_set_up_used_and_removed(aloud: Aloud) -> None:
     assert not [used for used in recovery if used in log]
 
 
+async def test_a_second_factor_guards_password_and_address_too(aloud: Aloud) -> None:
+    person = await Person.join(aloud)
+    _, setup, _ = await person.post("/auth/mfa/setup", password=PASSWORD)
+    app = pyotp.parse_uri(setup["otpauth_uri"])
+    assert isinstance(app, pyotp.TOTP)
+    _, reply, _ = await person.post("/auth/mfa/confirm", mfa_code=app.now())
+    first, second = reply["recovery_codes"][:2]
+
+    change = {"current_password": PASSWORD, "new_password": "falls mainly on the plain"}
+    status, problem, _ = await person.call("PUT", "/users/me/password", json=change)
+    assert (status, problem["type"]) == (401, "/problems/mfa-required")
+    move = {"email": f"x{person.email}", "password": PASSWORD}
+    assert (await person.post("/users/me/email", **move))[0] == 401
+    assert (await person.post("/users/me/email", **move, mfa_code=first))[0] == 202
+    assert (await person.post("/users/me/email", **move, mfa_code=first))[0] == 401
+    status, _, _ = await person.call("PUT", "/users/me/password", json=change | {"mfa_code": second})
+    assert status == 204
+
+
 async def test_an_export_holds_what_is_known_of_me_and_no_secret(aloud: Aloud) -> None:
     person = await Person.join(aloud)
     await person.call("PUT", "/users/me", json={"bio": "Everything about me"})

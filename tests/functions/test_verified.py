@@ -105,27 +105,75 @@ async def test_google_makes_an_account_once(strict: Aloud, google: GoogleIssuer)
     await strict.mail(person.email, "deleted")
 
 
-async def test_google_opens_a_verified_account_and_its_second_factor_still_counts(
+async def test_google_opens_the_verified_account_of_a_mailbox_that_it_runs(
     strict: Aloud, google: GoogleIssuer
 ) -> None:
     person = await join(strict, new_address())
     user = await person.get("/users/me")
-    token = google.token(email=person.email, sub=person.email)
+    token = google.token(email=person.email, sub=person.email, hd="example.com")
     assert (await google_login(person, token))[0] == 200
     assert (await person.get("/users/me"))["id"] == user["id"]
     await strict.mail(person.email, "Google")
-    other = google.token(email=person.email, sub=new_id())
+    other = google.token(email=person.email, sub=new_id(), hd="example.com")
     assert (await google_login(person, other))[0] == 409
+    stale = google.token(email=person.email, sub=person.email)
+    change = {"id_token": stale, "new_password": "a sentence that is new"}
+    status, _, _ = await person.call("PUT", "/users/me/password", json=change)
+    assert status == 401, "who has a password proves it by the password"
 
 
-async def test_google_does_not_open_an_account_that_has_not_verified_its_address(
+async def test_a_mailbox_that_google_does_not_run_is_linked_by_its_owner(
+    strict: Aloud, google: GoogleIssuer
+) -> None:
+    person = await join(strict, new_address())
+    token = google.token(email=person.email, sub=person.email)
+    assert (await google_login(person, token))[0] == 409
+    link = {"id_token": token, "password": "wrong"}
+    assert (await person.call("PUT", "/auth/google", json=link))[0] == 401
+    link["password"] = PASSWORD
+    status, user, _ = await person.call("PUT", "/auth/google", json=link)
+    assert (status, user["google_linked"]) == (200, True)
+    assert (await google_login(person, token))[0] == 200
+    status, _, _ = await person.call("DELETE", "/auth/google", json={"password": PASSWORD})
+    assert status == 204
+    assert (await google_login(person, token))[0] == 409
+
+
+async def test_a_reset_shuts_out_whoever_had_linked_a_google_account(
+    strict: Aloud, google: GoogleIssuer
+) -> None:
+    person = await join(strict, new_address())
+    user = await person.get("/users/me")
+    link = {"id_token": google.token(email=new_address(), sub=person.email), "password": PASSWORD}
+    assert (await person.call("PUT", "/auth/google", json=link))[0] == 200
+    await person.post("/auth/password-reset", email=person.email)
+    token = await strict.mailed_token(person.email, "/reset")
+    status, _, _ = await person.post("/auth/password-reset/confirm", token=token, password=f"{PASSWORD} 2")
+    assert status == 204
+    thief = Person(strict, "")
+    assert (await google_login(thief, google.token(email=new_address(), sub=person.email)))[0] == 200
+    assert (await thief.get("/users/me"))["id"] != user["id"]
+
+
+async def test_two_domains_that_fold_to_one_are_two_accounts(strict: Aloud, google: GoogleIssuer) -> None:
+    name = new_id()
+    plain, sharp = Person(strict, f"{name}@strasse.de"), Person(strict, f"{name}@xn--strae-oqa.de")
+    for person in (plain, sharp):
+        token = google.token(email=person.email, sub=person.email, hd="any")
+        assert (await google_login(person, token))[0] == 200
+    assert (await plain.get("/users/me"))["id"] != (await sharp.get("/users/me"))["id"]
+
+
+async def test_google_takes_over_a_registration_that_nobody_has_verified(
     strict: Aloud, google: GoogleIssuer
 ) -> None:
     person = Person(strict, new_address())
     await person.post("/auth/register", email=person.email, password=PASSWORD)
-    await strict.mailed_token(person.email, "/verify")
-    status, problem = await google_login(person, google.token(email=person.email, sub=new_id()))
-    assert status == 409, problem
+    verify = await strict.mailed_token(person.email, "/verify")
+    assert (await google_login(person, google.token(email=person.email, sub=person.email)))[0] == 200
+    assert (await person.get("/users/me"))["has_password"] is False
+    assert (await person.post("/auth/verify-email", token=verify))[0] == 422
+    assert (await person.post("/auth/login", email=person.email, password=PASSWORD))[0] == 401
 
 
 async def test_bad_google_tokens_are_refused(strict: Aloud, google: GoogleIssuer) -> None:

@@ -347,7 +347,7 @@ async def test_linking_google_cut_off_can_be_repeated(start: Build, google: Goog
         return await instance.join(), new_id()
 
     async def sign_in(instance: Instance, data: tuple[User, str]) -> None:
-        token = google.token(email=data[0].email, sub=data[1])
+        token = google.token(email=data[0].email, sub=data[1], hd="example.com")
         await instance.sessions.log_in_with_google(token, None, somewhere())
 
     async def check_done(instance: Instance, data: tuple[User, str]) -> None:

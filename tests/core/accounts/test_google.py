@@ -7,6 +7,7 @@ import json
 import random
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import jwt
 import pytest
@@ -37,13 +38,23 @@ def _part(value: object) -> str:
 async def test_a_good_token_says_who_it_is(issuer: GoogleIssuer) -> None:
     identity = await _tokens(issuer).read(issuer.token(email="Ada@Example.com", sub="42"))
     assert (identity.subject, identity.email, identity.email_verified) == ("42", "Ada@example.com", True)
-    assert (identity.name, identity.picture) == ("Ada Lovelace", "https://pictures.example.com/ada")
+    assert (identity.name, identity.is_fresh, identity.is_authoritative) == ("Ada Lovelace", True, False)
+
+
+@pytest.mark.parametrize(
+    ("claims", "expected"),
+    [({"email": "Ada@gmail.com"}, True), ({"hd": "example.com"}, True), ({"email": "a@notgmail.com"}, False)],
+)
+async def test_google_speaks_for_mailboxes_that_it_runs(
+    issuer: GoogleIssuer, claims: dict[str, Any], expected: bool
+) -> None:
+    assert (await _tokens(issuer).read(issuer.token(**claims))).is_authoritative == expected
 
 
 async def test_what_google_may_leave_out_may_be_left_out(issuer: GoogleIssuer) -> None:
     bare = issuer.token(name=None, picture=None, azp=None, email_verified=None)
     identity = await _tokens(issuer).read(bare)
-    assert (identity.name, identity.picture, identity.email_verified) == (None, None, False)
+    assert (identity.name, identity.email_verified) == (None, False)
 
 
 async def test_an_unverified_address_is_reported_as_such(issuer: GoogleIssuer) -> None:

@@ -52,18 +52,18 @@ async def signed_in(instance: Instance) -> str:
 async def test_two_hundred_refreshes_of_one_token_are_one_family(start: Build) -> None:
     one, two = start(), start()
     first = await signed_in(one)
-    acts = [(one, two)[number % 2].sessions.refresh(first) for number in range(200)]
+    acts = [(one, two)[number % 2].sessions.refresh(first, somewhere()) for number in range(200)]
     results, errors = await all_at_once(*acts)
     assert errors == []
     (second,) = {tokens.refresh_token for tokens in results}
     assert second != first
     assert len({one.sessions.caller_of_token(tokens.access_token).session_id for tokens in results}) == 1
-    third = (await two.sessions.refresh(second)).refresh_token
-    assert (await one.sessions.refresh(second)).refresh_token == third
+    third = (await two.sessions.refresh(second, somewhere())).refresh_token
+    assert (await one.sessions.refresh(second, somewhere())).refresh_token == third
     with pytest.raises(UnauthenticatedError):
-        await one.sessions.refresh(first)
+        await one.sessions.refresh(first, somewhere())
     with pytest.raises(UnauthenticatedError):
-        await two.sessions.refresh(third)
+        await two.sessions.refresh(third, somewhere())
 
 
 async def test_a_guess_ends_no_session(start: Build) -> None:
@@ -72,20 +72,20 @@ async def test_a_guess_ends_no_session(start: Build) -> None:
     user_id, session_id, secret = token.split(".")
     for guess in (new_id(), secret[:-1] + ("0" if secret[-1] != "0" else "1"), "x" + secret, secret.upper()):
         with pytest.raises(UnauthenticatedError):
-            await instance.sessions.refresh(f"{user_id}.{session_id}.{guess}")
-    await instance.sessions.refresh(token)
+            await instance.sessions.refresh(f"{user_id}.{session_id}.{guess}", somewhere())
+    await instance.sessions.refresh(token, somewhere())
 
 
 async def test_once_the_grace_is_over_the_token_before_ends_the_session(start: Build) -> None:
     strict = start(REFRESH_GRACE_SECONDS="0")
     first = await signed_in(strict)
-    second = await strict.sessions.refresh(first)
+    second = await strict.sessions.refresh(first, somewhere())
     speaker = strict.sessions.caller_of_token(second.access_token)
     await strict.sessions.confirm(speaker)
     with pytest.raises(UnauthenticatedError):
-        await strict.sessions.refresh(first)
+        await strict.sessions.refresh(first, somewhere())
     with pytest.raises(UnauthenticatedError):
-        await strict.sessions.refresh(second.refresh_token)
+        await strict.sessions.refresh(second.refresh_token, somewhere())
     with pytest.raises(UnauthenticatedError):
         await strict.sessions.confirm(speaker)
     assert [entry.action for entry in await strict.log_of(speaker.user_id)][-1] == "session.replayed"
@@ -98,21 +98,21 @@ async def test_a_refresh_never_outruns_the_end_of_its_session(start: Build) -> N
     user_id, session_id, _ = token.split(".")
     speaker = caller(await one.user(user_id), session_id)
     results, _ = await all_at_once(
-        *(one.sessions.refresh(token) for _ in range(5)),
+        *(one.sessions.refresh(token, somewhere()) for _ in range(5)),
         two.sessions.log_out_everywhere(speaker, somewhere()),
-        *(two.sessions.refresh(token) for _ in range(5)),
+        *(two.sessions.refresh(token, somewhere()) for _ in range(5)),
     )
     for tokens in results:
         if isinstance(tokens, Tokens):
             with pytest.raises(UnauthenticatedError):
-                await one.sessions.refresh(tokens.refresh_token)
+                await one.sessions.refresh(tokens.refresh_token, somewhere())
     assert await one.sessions.devices(speaker) == []
 
 
 async def check_dead(instance: Instance, *sessions: Tokens) -> None:
     for tokens in sessions:
         with pytest.raises(UnauthenticatedError):
-            await instance.sessions.refresh(tokens.refresh_token)
+            await instance.sessions.refresh(tokens.refresh_token, somewhere())
         with pytest.raises(UnauthenticatedError):
             await instance.sessions.confirm(instance.sessions.caller_of_token(tokens.access_token))
 
