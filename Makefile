@@ -31,8 +31,12 @@ format: setup ## put all code into the common format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+.PHONY: seed
+seed: setup ## write N generated books (make seed N=1000) into the Aloud that runs here
+	$(BIN)/python -m localhost.seed $(or $(N),1000) $(ARGS)
+
 .PHONY: bench
-bench: setup ## measure, and print the table that the README quotes
+bench: setup .venv-peers/.ready ## measure, and print the table that the README quotes
 	$(BIN)/python -m bench $(ARGS)
 
 .PHONY: setup
@@ -60,6 +64,12 @@ ifneq ($(PYTHON_313),)
 	@touch $@
 endif
 
+.venv-peers/.ready: bench/peers/requirements.txt
+	@echo "Installing what the bench compares with into .venv-peers ..."
+	@$(PYTHON) -m venv .venv-peers
+	@.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
 .PHONY: clean
 clean: ## remove what setup and run have made, the books of this machine included
-	rm -rf .venv .venv-3.13 node_modules .data .mypy_cache .ruff_cache
+	rm -rf .venv .venv-3.13 .venv-peers node_modules .data .mypy_cache .ruff_cache

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench import accounts, imports, parallel, pipeline, routes, start
+from bench import accounts, imports, parallel, pipeline, routes, search, start
 from bench.rows import Row, show_table
 
 RESULTS = Path(__file__).parent / "results" / "latest.json"
@@ -24,6 +24,7 @@ MEASUREMENTS: dict[str, Callable[[bool], AsyncIterator[Row]]] = {
     "accounts": accounts.measure,
     "parallel": parallel.measure,
     "pipeline": pipeline.measure,
+    "search": search.measure,
 }
 
 

@@ -14,6 +14,7 @@ from bench.rows import Limit, Row
 from tests.aloud import Aloud
 from tests.audio import make_audio, make_png
 from tests.google_issuer import GoogleIssuer
+from tests.person import form_with_file, write_blob
 from tests.scripted_ai import ScriptedAi, status
 
 _CALLS = re.compile(r'total;dur=([\d.]+), storage;desc="(\d+) calls in (\d+) rounds"')
@@ -120,7 +121,7 @@ async def _make_book(aloud: Aloud) -> dict[str, Any]:
     )
     await aloud.upload("bench.mp3", audio)
     await aloud.wait_for("bench.mp3", "ready")
-    index = aloud.blobs.get_blob_client("catalog", "v1/pointer.json")
+    index = aloud.blobs.get_blob_client("catalog", "v2/pointer.json")
     async with asyncio.timeout(30):
         while not await index.exists():
             await asyncio.sleep(0.1)
@@ -140,15 +141,31 @@ async def _walk(walk: Walk, book: dict[str, Any], failed_job: str, turn: str, go
 
     await walk.ask("browse_books", "GET", f"{api}/audiobooks")
     await walk.ask("get_book", "GET", book_path)
+    words = f"{api}/audiobooks/search?q=bench&facets=true"
+    await walk.ask("browse_books_by_search", "GET", words)
+    await walk.ask("browse_books_by_suggestion", "GET", f"{api}/audiobooks/suggest?q=ben")
+    await walk.ask("get_book_relatives", "GET", f"{book_path}/similar")
+    for kind in ("authors", "narrators", "genres", "series"):
+        found = await walk.ask(f"list_{kind}", "GET", f"{api}/{kind}")
+        if kind != "genres":
+            term = found["items"][0]["id"] if found["items"] else "none"
+            await walk.ask(
+                f"get_{kind.removesuffix('s') if kind != 'series' else kind}", "GET", f"{api}/{kind}/{term}"
+            )
     await walk.ask("get_book_chapters", "GET", f"{book_path}/chapters")
     await walk.ask("get_book_transcript", "GET", f"{book_path}/transcript", token=admin)
     await walk.ask("stream_book", "GET", f"{book_path}/stream", token=admin)
+
+    await _walk_books(walk, book)
+    await _walk_names(walk)
 
     await walk.ask("list_jobs", "GET", f"{api}/admin/jobs", token=admin)
     await walk.ask("get_job", "GET", f"{api}/admin/jobs/{failed_job}", token=admin)
     await walk.ask("list_alerts", "GET", f"{api}/admin/alerts", token=admin)
     await walk.ask("retry_job", "POST", f"{api}/admin/jobs/{failed_job}/retry", token=admin)
 
+    await walk.visit("page_sitemap", "GET", "/sitemap.xml")
+    await walk.visit("page_feed", "GET", "/feed.xml")
     await walk.visit("page_robots", "GET", "/robots.txt")
     await walk.visit("page_docs", "GET", "/docs")
     await walk.visit("page_docs_asset", "GET", "/docs/assets/swagger-ui.css")
@@ -231,6 +248,58 @@ async def _walk_account(walk: Walk, email: str, google_token: str) -> None:
     session = await walk.ask("login_user", "POST", f"{auth}/login", json=person)
     token = session["access_token"]
     await walk.ask("delete_own_user", "DELETE", me, token=token, json=proof)
+
+
+async def _walk_books(walk: Walk, ready: dict[str, Any]) -> None:
+    """The life of a publisher's book, from its first title to its withdrawal."""
+    books, uploads = "/api/v1/audiobooks", "/api/v1/uploads"
+    admin = await walk.aloud.token()
+    said = {"title": "By hand", "authors": ["Ann", "Ben"], "isbn": "9780306406157"}
+    made = await walk.ask("create_book", "POST", books, token=admin, json=said)
+    path = f"{books}/{made['id']}"
+    await walk.ask("browse_own_books", "GET", f"{books}/mine", token=admin)
+    await walk.ask("replace_book", "PUT", path, token=admin, json={"title": "By hand"})
+    await walk.ask("change_book", "PATCH", path, token=admin, json={"price": {"amount": 500}})
+    picture = {"data": make_png(), "headers": {"Content-Type": "image/png"}}
+    await walk.ask("set_book_cover", "POST", f"{path}/cover", token=admin, **picture)
+    await walk.ask("get_book_processing", "GET", f"{path}/processing", token=admin)
+    await walk.ask("retry_book_processing", "POST", f"{path}/processing/retry", token=admin)
+    chapters = {"items": [{"title": "One", "start_seconds": 0, "end_seconds": 20}]}
+    await walk.ask(
+        "replace_book_chapters", "PUT", f"{books}/{ready['id']}/chapters", token=admin, json=chapters
+    )
+    file = {"filename": "a.mp3", "size_bytes": 5, "content_type": "audio/mpeg"}
+    wanted = {"purpose": "audiobook", "audiobook_id": made["id"], **file}
+    upload = await walk.ask("begin_upload", "POST", uploads, token=admin, json=wanted)
+    await walk.ask("renew_upload", "GET", f"{uploads}/{upload['id']}", token=admin)
+    await write_blob(upload["url"], b"words")
+    await walk.ask("complete_upload", "POST", f"{uploads}/{upload['id']}/complete", token=admin)
+    form = form_with_file(b"words", title="By form")
+    await walk.ask("upload_book", "POST", f"{books}/upload", token=admin, data=form)
+    await walk.ask("withdraw_book", "DELETE", path, token=admin)
+    lines = {"data": b'{"title": "Imported"}', "headers": {"Content-Type": "application/jsonl"}}
+    begun = await walk.ask("begin_import", "POST", "/api/v1/admin/import", token=admin, **lines)
+    await walk.ask("get_import", "GET", f"/api/v1/admin/import/{begun['id']}", token=admin)
+
+
+async def _walk_names(walk: Walk) -> None:
+    """What administrators say of people, series and genres, and who follows whom."""
+    admin = await walk.aloud.token()
+    for path, word in (
+        ("authors", "author"),
+        ("narrators", "narrator"),
+        ("genres", "genre"),
+        ("series",) * 2,
+    ):
+        at = f"/api/v1/{path}"
+        made = await walk.ask(f"create_{word}", "POST", at, token=admin, json={"name": f"Bench {word}"})
+        if word in ("author", "narrator"):
+            await walk.ask(f"follow_{word}", "PUT", f"{at}/{made['id']}/follow", token=admin)
+            await walk.ask(f"unfollow_{word}", "DELETE", f"{at}/{made['id']}/follow", token=admin)
+        one = f"{at}/{made['id']}"
+        changed = {"name": f"Bench {word}", "about": "Measured."}
+        await walk.ask(f"change_{word}", "PUT", one, token=admin, json=changed)
+        await walk.ask(f"delete_{word}", "DELETE", one, token=admin)
 
 
 async def _walk_account_pages(walk: Walk, person: dict[str, str]) -> None:
