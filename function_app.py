@@ -6,13 +6,18 @@ from functions import (
     account_pages,
     accounts,
     admin,
+    books,
     catalog,
+    feeds,
+    imports,
     manage_pages,
+    names,
     operations,
     pages,
     pipeline,
     sign_in_pages,
     static,
+    uploads,
     users,
 )
 
@@ -22,6 +27,10 @@ for room in (
     accounts,
     users,
     catalog,
+    books,
+    names,
+    imports,
+    uploads,
     admin,
     operations,
     pages,
@@ -29,6 +38,7 @@ for room in (
     account_pages,
     manage_pages,
     static,
+    feeds,
     pipeline,
 ):
     app.register_functions(room.blueprint)

@@ -43,6 +43,14 @@ def derived_id(at: datetime, *parts: str) -> str:
     return _compose(at, digest[:10])
 
 
+def time_of(made_id: str) -> datetime:
+    """Return when an id was made."""
+    number = 0
+    for letter in made_id:
+        number = number << 5 | _ALPHABET.index(letter)
+    return datetime.fromtimestamp((number >> 80) / 1000, UTC)
+
+
 def inverted(at: datetime) -> str:
     """Return 15 digits that sort the newest first."""
     return f"{_LAST_MILLISECOND - _milliseconds(at):015d}"

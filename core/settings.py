@@ -89,6 +89,11 @@ class Settings(BaseModel):
         le=365,
         description="Days that a session lasts; programs renew theirs with each refresh.",
     )
+    listeners_publish: bool = Field(
+        False,
+        alias="LISTENERS_PUBLISH",
+        description="Everyone with a verified address is a publisher of books of their own.",
+    )
     admin_emails: str = Field(
         "",
         alias="ADMIN_EMAILS",
@@ -155,6 +160,12 @@ class Settings(BaseModel):
         alias="AUTO_PUBLISH",
         description="Publish dropped books, at price 0, as soon as they are ready.",
     )
+    max_upload_gb: float = Field(
+        4, alias="MAX_UPLOAD_GB", gt=0, description="Larger files are not taken by POST /uploads."
+    )
+    upload_gb_per_day: float = Field(
+        40, alias="UPLOAD_GB_PER_DAY", gt=0, description="What one publisher may upload in a day (UTC)."
+    )
     max_audio_hours: float = Field(
         60, alias="MAX_AUDIO_HOURS", gt=0, description="Longer recordings are rejected."
     )
@@ -187,7 +198,7 @@ class Settings(BaseModel):
         1800, alias="STALLED_SECONDS", gt=0, description="A job without news for this long is started again."
     )
     catalog_refresh_seconds: float = Field(
-        15, alias="CATALOG_REFRESH_SECONDS", ge=0, description="How old the catalog may be on any instance."
+        5, alias="CATALOG_REFRESH_SECONDS", ge=0, description="How old the catalog may be on any instance."
     )
     alert_email: str = Field(
         "", alias="ALERT_EMAIL", description="Who is told of failures; empty: ADMIN_EMAILS."

@@ -1,13 +1,23 @@
 """The composition root: the only file that sees every room. Nothing connects here; first use does."""
 
+import json
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+from core.accounts.holdings import Holding
 from core.accounts.service import Accounts
 from core.accounts.store import AccountStore
 from core.ai import Models, connect
-from core.catalog.search import CatalogIndex
-from core.catalog.service import Catalog
-from core.catalog.store import BookStore
+from core.catalog.claims import IsbnClaims
+from core.catalog.editing import Editing
+from core.catalog.follows import Follows
+from core.catalog.importing import Imports
+from core.catalog.index import CatalogPublisher, CatalogReader
+from core.catalog.names import Names
+from core.catalog.service import QUEUE, Catalog, CatalogNews
+from core.catalog.shelves import Shelves
+from core.catalog.store import BookStore, ChangeStore
+from core.catalog.work import CatalogWork
 from core.mail import Sender
 from core.mail import connect as connect_mail
 from core.operations.service import Operations
@@ -16,6 +26,7 @@ from core.storage import StorageAccount
 from core.transcription.service import Transcription
 from core.transcription.steps import Steps
 from core.transcription.store import JobStore
+from core.transcription.uploads import Uploads
 
 
 @dataclass(frozen=True)
@@ -25,7 +36,13 @@ class Services:
     settings: Settings
     accounts: Accounts
     catalog: Catalog
+    editing: Editing
+    names: Names
+    follows: Follows
+    imports: Imports
+    catalog_work: CatalogWork
     transcription: Transcription
+    uploads: Uploads
     operations: Operations
     media_origin: str
     _account: StorageAccount
@@ -35,9 +52,25 @@ class Services:
     async def close(self) -> None:
         """End all connections and threads."""
         self.transcription.close()
+        await self.catalog.close()
         await self._models.close()
         await self._sender.close()
         await self._account.close()
+
+
+class _FollowsOfPerson:
+    """What the catalog holds about a person: whom they follow."""
+
+    def __init__(self, follows: Follows) -> None:
+        self._follows = follows
+
+    async def holdings(self, user_id: str) -> AsyncIterator[Holding]:
+        followed = [follow.model_dump(mode="json") async for follow in self._follows.of(user_id)]
+        if followed:
+            yield Holding("follows.json", json.dumps(followed, indent=2).encode())
+
+    async def erase(self, user_id: str) -> None:
+        await self._follows.erase(user_id)
 
 
 def build(settings: Settings, account: StorageAccount | None = None) -> Services:
@@ -60,19 +93,34 @@ def build(settings: Settings, account: StorageAccount | None = None) -> Services
         queues,
         operations,
     )
-    catalog = Catalog(
-        BookStore(account.table("books")),
-        CatalogIndex(account.container("catalog"), settings.catalog_refresh_seconds),
-        media,
+    changes = ChangeStore(account.table("changes"))
+    books = BookStore(account.table("books"), changes)
+    index = account.container("catalog")
+    reader = CatalogReader(index, settings.catalog_refresh_seconds, lambda: queues.send(QUEUE, CatalogNews()))
+    publisher = CatalogPublisher(index, books, changes, reader)
+    names = Names(account.table("names"), books, reader, queues, operations)
+    follows = Follows(account.table("follows"), names)
+    accounts.holdings.holders = [_FollowsOfPerson(follows)]
+    catalog = Catalog(books, Shelves(account.table("shelves")), names, reader, publisher, queues, media)
+    editing = Editing(catalog, IsbnClaims(account.table("unique"), books), media, operations)
+    imports = Imports(
+        account.table("imports"), account.container("imports"), books, editing, queues, operations
     )
     jobs = JobStore(account.table("jobs"), account.container("work"))
     steps = Steps(settings, jobs, queues, catalog, models, uploads, media)
-    transcription = Transcription(settings, jobs, steps, catalog, operations, uploads)
+    announced = Uploads(settings, account.table("uploads"), uploads, catalog, operations)
+    transcription = Transcription(settings, jobs, steps, catalog, operations, uploads, announced)
     return Services(
         settings=settings,
         accounts=accounts,
         catalog=catalog,
+        editing=editing,
+        names=names,
+        follows=follows,
+        imports=imports,
+        catalog_work=CatalogWork(settings, catalog, names, imports, queues, operations),
         transcription=transcription,
+        uploads=announced,
         operations=operations,
         media_origin=account.blob_origin(),
         _account=account,

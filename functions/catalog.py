@@ -1,13 +1,17 @@
-"""The catalog over HTTP: browse, book, chapters, and, for those who may hear it, audio and transcript."""
+"""The catalog over HTTP: browse, search, people; a book and, for who may hear it, its audio and text."""
 
+import json
+from dataclasses import asdict
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import azure.functions as func
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
+from core.catalog.index import Filters, Page, Sort
 from core.catalog.models import BookDetail, BookSummary, Chapter
-from core.catalog.service import TranscriptForm
+from core.catalog.service import TermKind, TranscriptForm
+from core.errors import NotFoundError
 from functions.http import API, Call, Listing, Payload, Reply, check_id, endpoint
 
 blueprint = func.Blueprint()
@@ -20,12 +24,123 @@ _FORM_TYPES = {
 }
 
 
+class BrowseQuery(Listing, Filters):
+    """A list of books: all filters that are given hold."""
+
+    sort: Sort = "newest"
+    facets: bool = Field(False, description="Count what the found books can be narrowed by.")
+
+
+class SearchQuery(Listing, Filters):
+    """As when browsing, with words; the last one may be unfinished."""
+
+    q: str = Field(min_length=1, max_length=400)
+    sort: Sort | Literal["relevance"] = "relevance"
+    facets: bool = Field(False, description="Count what the found books can be narrowed by.")
+
+
+class SuggestQuery(Payload):
+    """What has been typed so far."""
+
+    q: str = Field(min_length=1, max_length=200)
+    limit: int = Field(8, ge=1, le=20)
+
+
+class LimitQuery(Payload):
+    """How many at most."""
+
+    limit: int = Field(12, ge=1, le=100)
+
+
+class FacetValue(BaseModel):
+    """A value to filter by, and how many of the found books have it."""
+
+    id: str
+    name: str
+    count: int
+
+
 class BookList(BaseModel):
     """A page of books."""
 
     items: list[BookSummary]
     next_cursor: str | None
     total: int
+    facets: dict[str, list[FacetValue]] | None = Field(None, description="By the name of the filter.")
+
+
+class Highlights(BaseModel):
+    """Texts of a book that have the words in them, as HTML with the words in <mark>."""
+
+    title: str | None = None
+    subtitle: str | None = None
+    authors: str | None = None
+    narrators: str | None = None
+    series: str | None = None
+    tags: str | None = None
+    summary: str | None = None
+    description: str | None = None
+
+
+class FoundBook(BookSummary):
+    """A book in a search's list."""
+
+    highlights: Highlights
+
+
+class FoundList(BookList):
+    """A page of found books; `searched` are the words that were searched in place of the given ones."""
+
+    items: list[FoundBook]  # type: ignore[assignment]
+    searched: str | None = None
+
+
+class SuggestionEntry(BaseModel):
+    """`kind` is book, author, narrator, series or genre."""
+
+    kind: Literal["book", "author", "narrator", "series", "genre"]
+    id: str
+    text: str
+
+
+class SuggestionList(BaseModel):
+    """Names and titles."""
+
+    items: list[SuggestionEntry]
+
+
+class RelatedList(BaseModel):
+    """Books that have something in common with one, the nearest first."""
+
+    items: list[BookSummary]
+
+
+class TermView(BaseModel):
+    """An author, a narrator, a genre or a series, with the number of its published books."""
+
+    id: str
+    name: str
+    book_count: int
+
+
+class TermList(BaseModel):
+    """A page of them, by name."""
+
+    items: list[TermView]
+    next_cursor: str | None
+    total: int
+
+
+class TermAbout(TermView):
+    """One of them with what administrators say of it."""
+
+    about: str | None = None
+
+
+class TermDetail(TermAbout):
+    """One of them with its books: a person's newest, a series' in its order."""
+
+    books: list[BookSummary]
 
 
 class ChapterList(BaseModel):
@@ -53,12 +168,50 @@ class LinkReply(BaseModel):
     expires_at: datetime
 
 
-@endpoint(blueprint, "GET", f"{API}/audiobooks", query=Listing, reply=BookList)
-async def browse_books(call: Call[None, Listing]) -> BookList:
-    """List published books, newest first."""
-    after = (str(call.after[0]), str(call.after[1])) if call.after else None
-    shelf = await call.services.catalog.browse(call.query.limit, after)
-    return BookList(items=shelf.items, next_cursor=call.next_cursor(shelf.after), total=shelf.total)
+@endpoint(blueprint, "GET", f"{API}/audiobooks", query=BrowseQuery, reply=BookList)
+async def browse_books(call: Call[None, BrowseQuery]) -> Reply:
+    """List published books, filtered and in an order."""
+    page = await call.services.catalog.browse(
+        call.query.limit,
+        call.after,
+        filters=call.query,
+        sort=call.query.sort,
+        with_facets=call.query.facets,
+    )
+    return _page(call, page)
+
+
+@endpoint(blueprint, "GET", f"{API}/audiobooks/search", query=SearchQuery, reply=FoundList)
+async def browse_books_by_search(call: Call[None, SearchQuery]) -> Reply:
+    """Search published books by title, people, series, tags and summary.
+
+    The best first; accents do not matter, the last word may be unfinished, likely misspellings are corrected.
+    """
+    page = await call.services.catalog.search(
+        call.query.q,
+        call.query.limit,
+        call.after,
+        filters=call.query,
+        sort=None if call.query.sort == "relevance" else call.query.sort,
+        with_facets=call.query.facets,
+    )
+    return _page(call, page, searched=page.words)
+
+
+def _page(call: Call[None, Any], page: Page, **more: Any) -> Reply:
+    """Join the books as the index holds them: what is JSON already is not read and written again."""
+    rest: dict[str, Any] = {"next_cursor": call.next_cursor(page.after), "total": page.total, **more}
+    if page.facets is not None:
+        rest["facets"] = {kind: [asdict(value) for value in values] for kind, values in page.facets.items()}
+    content = f'{{"items":[{",".join(page.items)}],{json.dumps(rest)[1:]}'
+    return Reply(content, etag=f"catalog-{page.revision}")
+
+
+@endpoint(blueprint, "GET", f"{API}/audiobooks/suggest", query=SuggestQuery, reply=SuggestionList)
+async def browse_books_by_suggestion(call: Call[None, SuggestQuery]) -> SuggestionList:
+    """Suggest names and titles while somebody types."""
+    found = await call.services.catalog.suggest(call.query.q, call.query.limit)
+    return SuggestionList(items=[SuggestionEntry.model_validate(asdict(entry)) for entry in found])
 
 
 @endpoint(blueprint, "GET", f"{API}/audiobooks/{{id}}", reply=BookDetail)
@@ -76,6 +229,75 @@ async def get_book_chapters(call: Call[None, Any]) -> ChapterList:
     """List the chapters of a book."""
     chapters = await call.services.catalog.chapters(check_id(call.params["id"]), call.caller)
     return ChapterList(items=chapters)
+
+
+@endpoint(blueprint, "GET", f"{API}/audiobooks/{{id}}/similar", query=LimitQuery, reply=RelatedList)
+async def get_book_relatives(call: Call[None, LimitQuery]) -> Reply:
+    """List books that share people, series, tags or genres with this one."""
+    found = await call.services.catalog.similar(check_id(call.params["id"]), call.query.limit)
+    return Reply(f'{{"items":[{",".join(found)}]}}')
+
+
+async def _terms(call: Call[None, Listing], kind: TermKind) -> TermList:
+    page = await call.services.catalog.terms(kind, call.query.limit, call.after)
+    items = [TermView(id=term.id, name=term.name, book_count=term.books) for term in page.items]
+    return TermList(items=items, next_cursor=call.next_cursor(page.after), total=page.total)
+
+
+async def _term(call: Call[None, LimitQuery], kind: TermKind) -> Reply:
+    term_id = check_id(call.params["id"])
+    known = await call.services.names.find("series" if kind == "series" else "person", term_id)
+    try:
+        term, books = await call.services.catalog.term(kind, known.id if known else term_id, call.query.limit)
+        view = TermAbout(id=term.id, name=term.name, book_count=term.books)
+    except NotFoundError:
+        if known is None:
+            raise
+        view, books = TermAbout(id=known.id, name=known.name, book_count=0), []
+    shown = view.model_copy(update={"about": known.about if known else None}).model_dump_json()
+    return Reply(f'{shown[:-1]},"books":[{",".join(books)}]}}')
+
+
+@endpoint(blueprint, "GET", f"{API}/authors", query=Listing, reply=TermList)
+async def list_authors(call: Call[None, Listing]) -> TermList:
+    """List the authors of published books, by name."""
+    return await _terms(call, "author")
+
+
+@endpoint(blueprint, "GET", f"{API}/authors/{{id}}", query=LimitQuery, reply=TermDetail)
+async def get_author(call: Call[None, LimitQuery]) -> Reply:
+    """Show an author and the newest books."""
+    return await _term(call, "author")
+
+
+@endpoint(blueprint, "GET", f"{API}/narrators", query=Listing, reply=TermList)
+async def list_narrators(call: Call[None, Listing]) -> TermList:
+    """List the narrators of published books, by name."""
+    return await _terms(call, "narrator")
+
+
+@endpoint(blueprint, "GET", f"{API}/narrators/{{id}}", query=LimitQuery, reply=TermDetail)
+async def get_narrator(call: Call[None, LimitQuery]) -> Reply:
+    """Show a narrator and the newest books."""
+    return await _term(call, "narrator")
+
+
+@endpoint(blueprint, "GET", f"{API}/genres", query=Listing, reply=TermList)
+async def list_genres(call: Call[None, Listing]) -> TermList:
+    """List the genres of published books, by name."""
+    return await _terms(call, "genre")
+
+
+@endpoint(blueprint, "GET", f"{API}/series", query=Listing, reply=TermList)
+async def list_series(call: Call[None, Listing]) -> TermList:
+    """List the series of published books, by name."""
+    return await _terms(call, "series")
+
+
+@endpoint(blueprint, "GET", f"{API}/series/{{id}}", query=LimitQuery, reply=TermDetail)
+async def get_series(call: Call[None, LimitQuery]) -> Reply:
+    """Show a series and its books, in their order."""
+    return await _term(call, "series")
 
 
 @endpoint(

@@ -1,6 +1,5 @@
 """What people send with forms, what shows that a form is ours, and how it tells what is wrong."""
 
-import io
 import re
 import secrets
 from collections.abc import Mapping
@@ -10,9 +9,6 @@ from urllib.parse import parse_qs
 
 import azure.functions as func
 from pydantic import BaseModel, ValidationError
-from werkzeug.exceptions import RequestEntityTooLarge
-from werkzeug.formparser import FormDataParser
-from werkzeug.http import parse_options_header
 
 from core.errors import (
     AloudError,
@@ -27,6 +23,7 @@ from core.errors import (
     UnsupportedMediaError,
 )
 from functions.http import check_form_token, cookie_name, form_token
+from functions.multipart import read_multipart
 from functions.page import Visit, make_cookie, retry_after
 from functions.rendering import length_of_time
 
@@ -56,19 +53,8 @@ def read_form_with_file(req: func.HttpRequest, name: str, max_bytes: int) -> tup
     """The fields of a form and the content of its one file, empty if none was chosen."""
     if len(req.get_body()) > max_bytes + _MAX_FORM_BYTES:
         raise TooLargeError(f"This file has more than {max_bytes // 2**20} MB.")
-    if _media_type(req) != "multipart/form-data":
-        raise UnsupportedMediaError("Send the form as a browser does.")
-    media_type, options = parse_options_header(req.headers["content-type"])
-    parser = FormDataParser(max_form_memory_size=_MAX_FORM_BYTES, max_form_parts=_MAX_FIELDS)
-    try:
-        _, fields, files = parser.parse(io.BytesIO(req.get_body()), media_type, None, options)
-    except (ValueError, RequestEntityTooLarge):
-        raise MalformedRequestError("This form cannot be read.") from None
-    file = files.get(name)
-    content = file.read() if file else b""
-    for opened in files.values():
-        opened.close()
-    return fields.to_dict(), content
+    form = read_multipart(req, name, max_field_bytes=_MAX_FORM_BYTES, max_parts=_MAX_FIELDS)
+    return {field: values[0] for field, values in form.fields.items()}, form.content
 
 
 def _media_type(req: func.HttpRequest) -> str:

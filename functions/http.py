@@ -51,9 +51,11 @@ _PORT = re.compile(r"\[([^\]]*)\](?::\d+)?|([^:]*):\d+")
 _SAFE_METHODS = {"GET", "HEAD"}
 _MAX_FAULTS = 20
 
-Access = Literal["anyone", "listener", "publisher", "admin"]
+Access = Literal["anyone", "listener", "publisher", "publisher-of-it", "admin"]
+_EVERYONE: frozenset[Role] = frozenset({"listener", "publisher", "admin"})
 _ALLOWED: dict[Access, frozenset[Role]] = {
-    "listener": frozenset({"listener", "publisher", "admin"}),
+    "listener": _EVERYONE,
+    "publisher-of-it": _EVERYONE,  # the room knows whose it is, and whether the caller may know of it
     "publisher": frozenset({"publisher", "admin"}),
     "admin": frozenset({"admin"}),
 }
@@ -103,6 +105,14 @@ class Call(Generic[B, Q]):
     def origin(self) -> Origin:
         """Where the request comes from, for the audit and for what counts attempts."""
         return origin_of(self.request, self.request_id)
+
+    @property
+    def if_match(self) -> frozenset[str] | None:
+        """The ETags of `If-Match`, of which what is changed must have one; None where any will do."""
+        given = self.request.headers.get("if-match")
+        if given is None or given.strip() == "*":
+            return None
+        return frozenset(tag.strip().removeprefix("W/").strip('"') for tag in given.split(","))
 
     def next_cursor(self, after: object | None) -> str | None:
         """Sign the place where the next page of this list begins."""
@@ -169,16 +179,17 @@ def endpoint(
     content_types: tuple[str, ...] = ("application/json",),
     accepts: tuple[str, ...] = ("application/json",),
     max_bytes: int = MAX_BODY_BYTES,
+    too_large: str = "",
     confirmed: bool = False,
     listed: bool = True,
 ) -> Callable[[Handler], Callable[[func.HttpRequest], Awaitable[func.HttpResponse]]]:
     """Register an async handler as the HTTP function of its name.
 
     `body` and `query` are pydantic models (body None: the route takes none; `bytes`: a file of one of the
-    media types in `accepts`), `reply` the model of the answer (None: no JSON), `status` the success code.
-    With `confirmed`, and for administrators, reading too takes a session that is alive.
-    The docstring's first line is the summary in the OpenAPI description, the rest its text; `listed=False`
-    keeps a route out of it.
+    media types in `accepts` of at most `max_bytes`, `too_large` says where a larger one goes), `reply` the
+    model of the answer (None: no JSON), `status` the success code. With `confirmed`, and for administrators,
+    reading too takes a session that is alive. The docstring's first line is the summary in the OpenAPI
+    description, the rest its text; `listed=False` keeps a route out of it.
     """
 
     def register(handler: Handler) -> Callable[[func.HttpRequest], Awaitable[func.HttpResponse]]:
@@ -205,7 +216,7 @@ def endpoint(
 
         def read_body(req: func.HttpRequest) -> Any:
             if body is bytes:
-                return read_content(req, accepts, max_bytes)
+                return read_content(req, accepts, max_bytes, too_large)
             return None if adapter is None else read_json(req, adapter)
 
         async def run(req: func.HttpRequest) -> func.HttpResponse:
@@ -373,11 +384,13 @@ def read_query(req: func.HttpRequest, shape: type[BaseModel]) -> BaseModel:
         raise InvalidError("Check the query.", fields_of(error)) from None
 
 
-def read_content(req: func.HttpRequest, accepts: tuple[str, ...], max_bytes: int) -> bytes:
+def read_content(
+    req: func.HttpRequest, accepts: tuple[str, ...], max_bytes: int, too_large: str = ""
+) -> bytes:
     """Raises TooLargeError, UnsupportedMediaError or MalformedRequestError."""
     content = req.get_body()
     if len(content) > max_bytes:
-        raise TooLargeError(f"At most {max_bytes / 2**20:.0f} MB, please.")
+        raise TooLargeError(too_large or f"At most {max_bytes / 2**20:.0f} MB, please.")
     if req.headers.get("content-type", "").partition(";")[0].strip().lower() not in accepts:
         raise UnsupportedMediaError(f"Send one of {', '.join(accepts)}.")
     if not content:

@@ -35,6 +35,7 @@ _FAILURES = {
     403: "Known, but not allowed.",
     404: "Absent, or not yours to know of.",
     409: "In conflict with what is stored.",
+    412: "Changed by someone else in the meantime.",
     413: "Too large.",
     415: "Not a media type that this route takes.",
     422: "Fields are not valid.",
@@ -45,6 +46,7 @@ _FAILURES = {
 
 # What an operation answers besides what its shape tells: bad credentials in the body, closed accounts, books
 # that were not bought (403), what is not set up (404), conflicts, counted tries.
+_WORDS = ("author", "narrator", "genre", "series")
 _OWN_FAILURES: dict[str, set[int]] = {
     "register_user": {409, 429},
     "resend_verification": {429},
@@ -67,9 +69,21 @@ _OWN_FAILURES: dict[str, set[int]] = {
     "stream_book": {403, 409},
     "get_book_transcript": {403, 409},
     "retry_job": {409},
+    **{f"{act}_{word}": {409} for act in ("create", "change", "delete") for word in _WORDS},
+    "begin_upload": {403, 404, 429},
+    "renew_upload": {409},
+    "complete_upload": {409},
+    "upload_book": {409, 429},
+    "create_book": {409},
+    "replace_book": {409},
+    "change_book": {409},
+    "replace_book_chapters": {409},
+    "retry_book_processing": {409},
     "set_user_roles": {409},
     "disable_user": {409},
 }
+_CONDITIONAL = {"replace_book", "change_book", "withdraw_book", "replace_book_chapters", "set_book_cover"}
+"""What `If-Match` can guard."""
 _OTHER_REPLIES: dict[str, tuple[int, str, str]] = {
     "register_user": (202, "Where addresses have to be verified: a mail goes there.", "AddressReply"),
     "health_ready": (503, "A part does not answer.", "HealthReply"),
@@ -81,7 +95,9 @@ def _failures(endpoint: Endpoint) -> list[int]:
     is_change, is_open = endpoint.method != "GET", endpoint.access == "anyone"
     if not (is_change and is_open):
         codes |= {401}
-    if endpoint.access in ("publisher", "admin") or (is_change and not is_open):
+    if endpoint.name in _CONDITIONAL:
+        codes |= {412}
+    if endpoint.access in ("publisher", "publisher-of-it", "admin") or (is_change and not is_open):
         codes |= {403}  # the role, or the form token that a cookie needs
     if endpoint.body is not None:
         codes |= {400, 413, 415}
@@ -147,6 +163,16 @@ def _parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
                 "required": name in schema.get("required", []),
                 "description": property_.pop("description", ""),
                 "schema": property_,
+            }
+        )
+    if endpoint.name in _CONDITIONAL:
+        found.append(
+            {
+                "name": "If-Match",
+                "in": "header",
+                "required": False,
+                "description": "The ETag that the book still has to have.",
+                "schema": {"type": "string"},
             }
         )
     return found

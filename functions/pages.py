@@ -1,7 +1,10 @@
 """The pages of the store: the shelf, a book, a cover."""
 
+import re
+
 import azure.functions as func
 
+from core.catalog.models import BookSummary
 from core.errors import NotFoundError
 from core.transcription.models import JobView
 from functions.files import DAY, serve, tag_of
@@ -23,7 +26,7 @@ async def page_home(visit: Visit) -> func.HttpResponse:
         jobs, _ = await services().transcription.jobs(limit=20, after=None)
     return visit.render(
         "home.html",
-        books=shelf.items,
+        books=[BookSummary.model_validate_json(book) for book in shelf.items],
         jobs=[job for job in jobs if job.status != "ready"],
         drafts=await services().catalog.drafts([job.audiobook_id for job in jobs if job.status == "ready"]),
         after="after" in visit.request.params,
@@ -48,15 +51,20 @@ async def page_book(visit: Visit) -> func.HttpResponse:
 
 @page(blueprint, "covers/{id}")
 async def page_cover(visit: Visit) -> func.HttpResponse:
-    """A book's cover; shared caches may keep that of a published book."""
+    """A book's cover; shared caches may keep that of a published book. `size` is in pixels."""
     book_id = check_id(visit.request.route_params["id"])
     catalog = services().catalog
+    given = visit.request.params.get("size", "")
+    size = int(given) if re.fullmatch(r"[0-9]{1,4}", given) else 1024
+    webp = "image/webp" in visit.request.headers.get("accept", "")
     scope = "public"
     try:
-        picture, content_type = await catalog.cover(book_id, None)
+        picture, content_type = await catalog.cover(book_id, None, size, webp=webp)
     except NotFoundError:
         if visit.caller is None:
             raise
         scope = "private"
-        picture, content_type = await catalog.cover(book_id, visit.caller)
-    return serve(visit.request, picture, content_type, tag_of(picture), f"{scope}, max-age={DAY}")
+        picture, content_type = await catalog.cover(book_id, visit.caller, size, webp=webp)
+    response = serve(visit.request, picture, content_type, tag_of(picture), f"{scope}, max-age={DAY}")
+    response.headers["Vary"] = "Accept"
+    return response

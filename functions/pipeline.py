@@ -10,6 +10,8 @@ import azure.functions as func
 from azurefunctions.extensions.base import Datum, InConverter, SdkType
 from pydantic import ValidationError
 
+from core.catalog.names import QUEUE as WORK_QUEUE
+from core.catalog.service import QUEUE
 from core.transcription.models import QueueName, Step
 from functions.http import services
 
@@ -118,6 +120,26 @@ async def sweep_accounts(timer: func.TimerRequest) -> None:
     await services().accounts.sweep()
 
 
+async def publish_catalog(msg: func.QueueMessage) -> None:
+    """Bring the catalog's index up to date."""
+    await services().catalog.publish()
+
+
+async def run_catalog_work(msg: func.QueueMessage) -> None:
+    """Do the catalog's work on many books: a new name, an import."""
+    await services().catalog_work.run(msg.get_body().decode(errors="replace"))
+
+
+async def settle_catalog_work_poison(msg: func.QueueMessage) -> None:
+    """Tell a person of work on many books that could not be done."""
+    await services().catalog_work.settle_poison(msg.get_body().decode(errors="replace"))
+
+
+async def keep_catalog(timer: func.TimerRequest) -> None:
+    """Publish what no message told of, and keep the index small and whole."""
+    await services().catalog.keep()
+
+
 async def wake_stalled_jobs(timer: func.TimerRequest) -> None:
     """Start again what has had no news for a long time."""
     await services().transcription.wake_stalled()
@@ -132,11 +154,16 @@ for _queue in cast(tuple[QueueName, ...], get_args(QueueName)):
     _on_queue(f"{_queue}-poison", _poison_handler(_queue))
 _on_queue("accounts", run_accounts)
 _on_queue("accounts-poison", settle_accounts_poison)
+_on_queue(QUEUE, publish_catalog)
+_on_queue(f"{QUEUE}-poison", _foreign_poison_handler("settle_catalog_poison", f"{QUEUE}-poison"))
+_on_queue(WORK_QUEUE, run_catalog_work)
+_on_queue(f"{WORK_QUEUE}-poison", settle_catalog_work_poison)
 _on_queue("notify", send_notice)
 _on_queue("notify-poison", settle_notify_poison)
 _on_queue(
     "webjobs-blobtrigger-poison",
     _foreign_poison_handler("settle_upload_poison", "webjobs-blobtrigger-poison"),
 )
+blueprint.timer_trigger(arg_name="timer", schedule="30 * * * * *", run_on_startup=False)(keep_catalog)
 blueprint.timer_trigger(arg_name="timer", schedule="0 */5 * * * *", run_on_startup=False)(wake_stalled_jobs)
 blueprint.timer_trigger(arg_name="timer", schedule="0 30 3 * * *", run_on_startup=False)(sweep_accounts)

@@ -4,6 +4,7 @@ import azure.functions as func
 
 from core.errors import NotFoundError
 from functions.files import DAY, ROOT, YEAR, read_file, serve, static_files, static_version
+from functions.http import services
 from functions.page import Visit, page
 
 blueprint = func.Blueprint()
@@ -45,6 +46,9 @@ async def page_docs_asset(visit: Visit) -> func.HttpResponse:
 async def page_robots(_: Visit) -> func.HttpResponse:
     """What crawlers may read."""
     rules = "".join(f"Disallow: {path}\n" for path in _NOT_FOR_CRAWLERS)
+    sitemap = f"{services().settings.public_base_url.rstrip('/')}/sitemap.xml"
     return func.HttpResponse(
-        f"User-agent: *\n{rules}", headers={"Cache-Control": f"public, max-age={DAY}"}, mimetype="text/plain"
+        f"User-agent: *\n{rules}\nSitemap: {sitemap}\n",
+        headers={"Cache-Control": f"public, max-age={DAY}"},
+        mimetype="text/plain",
     )

@@ -1,4 +1,4 @@
-"""`python -m localhost` runs the whole product here; `python -m localhost admin EMAIL` names an admin."""
+"""`python -m localhost` runs the whole product here; its commands name an admin, import and export books."""
 
 import argparse
 import asyncio
@@ -8,10 +8,11 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from localhost.azurite import ROOT, STORAGE, Azurite, find_running, noted_as_running
+from localhost.azurite import ROOT, STORAGE, Azurite, allow_origin, find_running, noted_as_running
 from localhost.child import Child
 from localhost.environment import choose_ai, load_local_settings, set_defaults
 from localhost.errors import AppImportError, LocalhostError
@@ -25,6 +26,9 @@ from localhost.first_run import (
 )
 from localhost.host import Host, HostOptions, open_port
 from localhost.logs import set_up_logs
+
+if TYPE_CHECKING:
+    from core.wiring import Services
 
 log = logging.getLogger("localhost")
 
@@ -52,9 +56,14 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         metavar="SECONDS",
         help="how long a killed run keeps its messages (default 15; 600 in the cloud)",
     )
-    commands = parser.add_subparsers(dest="command", metavar="admin EMAIL")
+    commands = parser.add_subparsers(dest="command", metavar="admin EMAIL | import FILE | export FILE")
     admin = commands.add_parser("admin", help="give an existing account the admin role")
     admin.add_argument("email")
+    take = commands.add_parser("import", help="make or change books from a file: .csv, .jsonl or .opf")
+    take.add_argument("file", type=Path)
+    take.add_argument("--dry-run", action="store_true", help="check the rows and change nothing")
+    give = commands.add_parser("export", help="write all books to a file: .csv or .jsonl")
+    give.add_argument("file", type=Path)
     return parser.parse_args(arguments)
 
 
@@ -77,6 +86,7 @@ async def serve(options: argparse.Namespace) -> None:
         os.environ[STORAGE] = azurite.connection_string
         if not options.ephemeral:
             parts.enter_context(noted_as_running(options.data, azurite.connection_string))
+        await allow_origin(azurite.connection_string, f"http://localhost:{port}")
         ai = await parts.enter_async_context(choose_ai(options.openai_base_url))
         set_defaults(port, None if options.ephemeral else options.data, with_demo=not options.no_demo)
         if app == ROOT:
@@ -135,8 +145,9 @@ async def wait_for_end(stopped: asyncio.Event, greeting: asyncio.Task[None], chi
             task.cancel()
 
 
-async def name_admin(options: argparse.Namespace) -> None:
-    """Give an existing account the admin role, in the data of a running host or of one that is not."""
+@contextlib.asynccontextmanager
+async def product_services(options: argparse.Namespace) -> AsyncIterator["Services"]:
+    """Yield the product on the data of a running host, or of one that is not running."""
     async with contextlib.AsyncExitStack() as parts:
         connection = find_running(options.data)
         if connection is None:
@@ -145,16 +156,62 @@ async def name_admin(options: argparse.Namespace) -> None:
         os.environ[STORAGE] = connection
         load_local_settings(options.app)
         set_defaults(options.port, options.data, with_demo=False)
-        from core.errors import NotFoundError
         from functions.http import services
 
+        parts.push_async_callback(services().close)
+        yield services()
+
+
+async def name_admin(options: argparse.Namespace) -> None:
+    """Give an existing account the admin role."""
+    from core.errors import NotFoundError
+
+    async with product_services(options) as services:
         try:
-            profile = await services().accounts.administration.grant_role(options.email, "admin")
+            profile = await services.accounts.administration.grant_role(options.email, "admin")
         except NotFoundError as error:
             raise LocalhostError(f"{error.detail} Register it first.") from None
-        finally:
-            await services().close()
     print(f"{profile.email} is an administrator from its next sign-in on.")
+
+
+async def import_books(options: argparse.Namespace) -> None:
+    """Make or change books from a file, and say which rows are bad; again changes nothing."""
+    from core.caller import Origin
+    from core.errors import MalformedRequestError
+
+    form = options.file.suffix.lower().removeprefix(".")
+    if form not in ("csv", "jsonl", "opf"):
+        raise LocalhostError("Name a .csv, .jsonl or .opf file.")
+    try:
+        content = options.file.read_bytes()
+    except OSError as error:
+        raise LocalhostError(f"{options.file}: {error.strerror}") from None
+    async with product_services(options) as services:
+        try:
+            begun = await services.imports.begin(
+                content, form, None, Origin(address="", request_id=""), dry_run=options.dry_run
+            )
+        except MalformedRequestError as error:
+            raise LocalhostError(f"{options.file}: {error.detail}") from None
+        while await services.imports.run(begun.id):
+            shown = await services.imports.show(begun.id)
+            print(f"{shown.done} of {shown.total} rows", file=sys.stderr)
+        shown = await services.imports.show(begun.id)
+    for row in shown.bad_rows:
+        print(f"line {row.line}: {row.reason}")
+    counts = f"{shown.created} new, {shown.updated} changed, {shown.unchanged} unchanged, {shown.bad} bad"
+    print(f"{shown.total} rows{' (dry run)' if shown.dry_run else ''}: {counts}.")
+
+
+async def export_books(options: argparse.Namespace) -> None:
+    """Write all books to a file that the import takes."""
+    form = options.file.suffix.lower().removeprefix(".")
+    if form not in ("csv", "jsonl"):
+        raise LocalhostError("Name a .csv or .jsonl file.")
+    async with product_services(options) as services:
+        with options.file.open("w", encoding="utf-8", newline="") as file:
+            async for line in services.imports.export(form):
+                file.write(line)
 
 
 def main() -> int:
@@ -162,10 +219,8 @@ def main() -> int:
     options = parse_arguments(sys.argv[1:])
     set_up_logs()
     try:
-        if options.command == "admin":
-            asyncio.run(name_admin(options))
-        else:
-            asyncio.run(serve(options))
+        commands = {"admin": name_admin, "import": import_books, "export": export_books}
+        asyncio.run(commands.get(options.command, serve)(options))
     except AppImportError as error:
         if error.__cause__ is not None:
             traceback.print_exception(error.__cause__)

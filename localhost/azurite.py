@@ -149,6 +149,22 @@ def noted_as_running(data: Path, connection_string: str) -> Iterator[None]:
         note.unlink(missing_ok=True)
 
 
+async def allow_origin(connection_string: str, origin: str) -> None:
+    """Let pages of this origin, and of no other, write and read blobs by the links that they were given."""
+    from azure.storage.blob import CorsRule
+    from azure.storage.blob.aio import BlobServiceClient
+
+    rule = CorsRule(
+        [origin],
+        ["GET", "HEAD", "PUT"],
+        allowed_headers=["content-type", "range", "x-ms-*"],
+        exposed_headers=["etag", "content-range"],
+        max_age_in_seconds=3600,
+    )
+    async with BlobServiceClient.from_connection_string(connection_string) as service:
+        await service.set_service_properties(cors=[rule])
+
+
 def find_running(data: Path) -> str | None:
     """Return the connection string of the storage that runs on this folder; None if none answers."""
     note = data / "storage.txt"

@@ -1,8 +1,11 @@
 """A person who uses the API in tests: an account, its tokens, and what it asks."""
 
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
+
+import aiohttp
 
 from core.ids import new_id
 from tests.aloud import Aloud
@@ -53,3 +56,41 @@ class Person:
         if status == 200:
             self.tokens = content
         return status
+
+
+async def publisher_of(aloud: Aloud) -> Person:
+    """Return somebody who has just become a publisher."""
+    person = await Person.join(aloud)
+    user = await person.get("/users/me")
+    path = f"/api/v1/admin/users/{user['id']}/roles"
+    status, _, _ = await aloud.call("PUT", path, json={"roles": ["publisher"]})
+    assert status == 200
+    await person.sign_in()
+    return person
+
+
+def form_with_file(
+    content: bytes, file_name: str = "a.mp3", content_type: str = "audio/mpeg", **fields: str
+) -> aiohttp.FormData:
+    """Return a multipart form as a browser sends it."""
+    form = aiohttp.FormData()
+    for name, value in fields.items():
+        form.add_field(name, value)
+    form.add_field("file", io.BytesIO(content), filename=file_name, content_type=content_type)
+    return form
+
+
+async def write_blob(url: str, content: bytes, *, blocks: int = 1) -> None:
+    """Write a blob as a browser does with a link: in blocks, which are put together in the end."""
+    async with aiohttp.ClientSession() as http:
+        step = -(-len(content) // blocks)
+        names = [f"{number:08d}".encode().hex() for number in range(blocks)]
+        for number, name in enumerate(names):
+            part = content[number * step : (number + 1) * step]
+            async with http.put(f"{url}&comp=block&blockid={name}", data=part) as answer:
+                assert answer.status == 201, await answer.text()
+        listed = "".join(f"<Latest>{name}</Latest>" for name in names)
+        body = f'<?xml version="1.0" encoding="utf-8"?><BlockList>{listed}</BlockList>'
+        headers = {"x-ms-blob-content-type": "audio/mpeg"}
+        async with http.put(f"{url}&comp=blocklist", data=body, headers=headers) as answer:
+            assert answer.status == 201, await answer.text()

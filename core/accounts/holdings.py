@@ -1,13 +1,17 @@
-"""What is held about a person: a copy of all of it, or its end."""
+"""What is held about a person: a copy of all of it, or its end.
+
+Each room that holds something offers both as a `Holder`; the wiring joins them.
+"""
 
 import asyncio
 import json
 import tempfile
 import zipfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from pydantic import BaseModel
 
@@ -37,6 +41,16 @@ class Holding:
 
     name: str
     content: bytes | tuple[Container, str]
+
+
+class Holder(Protocol):
+    """A room that holds something about people."""
+
+    def holdings(self, user_id: str) -> AsyncIterator[Holding]:
+        """Yield everything that is held about a person."""
+
+    async def erase(self, user_id: str) -> None:
+        """Delete it. Is repeated until it has come through."""
 
 
 class Receipt(BaseModel):
@@ -79,6 +93,7 @@ class Holdings:
         self._queues = queues
         self._operations = operations
         self._site = site.rstrip("/")
+        self.holders: Sequence[Holder] = ()
 
     # The end
 
@@ -116,6 +131,8 @@ class Holdings:
         if found is None or found.value.erasing_at != work.at:
             return
         user = found.value
+        for holder in self.holders:
+            await holder.erase(user.id)
         await self._pictures.delete_prefix(f"{user.id}/")
         await self._exports.delete_prefix(f"{user.id}/")
         await self._operations.deliver(
@@ -239,6 +256,9 @@ class Holdings:
         yield Holding("sessions.json", _json([s.model_dump(mode="json", include=shown) for s in sessions]))
         if user.picture is not None:
             yield Holding("picture.webp", (self._pictures, f"{user.id}/{user.picture}"))
+        for holder in self.holders:
+            async for holding in holder.holdings(user.id):
+                yield holding
 
     async def sweep_exports(self) -> None:
         """Delete the files of exports whose days are over."""

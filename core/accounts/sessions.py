@@ -67,6 +67,7 @@ class Sessions:
     ) -> None:
         self._admins = settings.admins
         self._is_local = settings.is_local
+        self._listeners_publish = settings.listeners_publish
         self._verified_only = settings.verified_email_required
         self._life = timedelta(days=settings.session_days)
         self._grace = timedelta(seconds=settings.refresh_grace_seconds)
@@ -283,12 +284,17 @@ class Sessions:
         return Caller(user_id=user.id, session_id=session_id, roles=frozenset(self.roles(user))), user
 
     def roles(self, user: User) -> tuple[Role, ...]:
-        """Return a person's roles, with the one that ADMIN_EMAILS gives to verified addresses.
+        """Return a person's roles, with those that settings give to verified addresses.
 
-        On loopback the address need not be verified: who can reach this machine may be its administrator.
+        On loopback the address need not be verified to be an administrator's: who can reach this machine
+        may be its administrator.
         """
-        named = user.email in self._admins and (user.email_verified or self._is_local)
-        return (*user.roles, "admin") if named and "admin" not in user.roles else user.roles
+        given: list[Role] = []
+        if user.email in self._admins and (user.email_verified or self._is_local):
+            given.append("admin")
+        if self._listeners_publish and user.email_verified:
+            given.append("publisher")
+        return (*user.roles, *(role for role in given if role not in user.roles))
 
     # Sign out
 

@@ -2,10 +2,13 @@
 
 import re
 import unicodedata
-from datetime import datetime
-from typing import Literal
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from core.catalog.folding import fold
+from core.ids import derived_id, fingerprint
 
 Visibility = Literal["draft", "published", "withdrawn"]
 ProcessingStatus = Literal[
@@ -63,25 +66,78 @@ class Chapters(BaseModel):
     items: tuple[Chapter, ...] = ()
 
 
+NameKind = Literal["person", "genre", "series"]
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def name_id(kind: NameKind, name: str) -> str:
+    """Return the one id of a name, however it is accented or spaced, so that files and forms agree on it."""
+    return derived_id(_EPOCH, kind, " ".join(fold(name).split()))
+
+
+class PersonName(BaseModel):
+    """An author or narrator as named by the book."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    name: str
+
+    @classmethod
+    def of(cls, name: str) -> "PersonName":
+        """Return the person of that name whom no form has given an id of their own."""
+        return cls(id=name_id("person", name), name=name)
+
+
+class SeriesPlace(BaseModel):
+    """The series that a book belongs to, and its place there (1, 2, 2.5)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    name: str
+    position: float | None = None
+
+
+def _name_person(value: Any) -> Any:
+    return PersonName.of(value) if isinstance(value, str) else value
+
+
+Person = Annotated[PersonName, BeforeValidator(_name_person)]
+"""A person in a row; rows of earlier versions hold the bare name."""
+
+
 class Book(BaseModel):
-    """Row `book`. `revision` grows by one with each change and is the book's ETag."""
+    """Row `book`. `revision` grows by one with each change and is the book's ETag.
+
+    `release_date` is as exact as it is known: 2019, 2019-05 or 2019-05-01. Editions of one work by
+    several narrators have the same `work_id`.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     id: str
     owner_id: str | None = Field(None, description="The publisher; None: the administrators.")
     title: str
-    authors: tuple[str, ...] = ()
-    narrators: tuple[str, ...] = ()
+    subtitle: str | None = None
+    authors: tuple[Person, ...] = ()
+    narrators: tuple[Person, ...] = ()
+    series: SeriesPlace | None = None
+    work_id: str | None = None
     description: str | None = None
     summary: str | None = None
     tags: tuple[str, ...] = ()
+    has_own_tags: bool = Field(False, description="A person has chosen the tags; the pipeline leaves them.")
     genres: tuple[str, ...] = ()
     publisher: str | None = None
+    isbn: str | None = None
     language: str | None = None
     release_date: str | None = None
     duration_seconds: float | None = None
     price: Money | None = None
+    rating_average: float | None = None
+    rating_count: int = 0
+    plays: int = 0
     visibility: Visibility = "draft"
     processing_status: ProcessingStatus = "waiting"
     processing_reason: str | None = None
@@ -91,6 +147,7 @@ class Book(BaseModel):
     transcript_prefix: str | None = Field(None, description="Where in `media` the transcript's forms begin.")
     coverage: float | None = Field(None, description="Share of the audio that the transcript covers, 0 to 1.")
     revision: int = 1
+    published_at: datetime | None = None
     created_at: datetime
     updated_at: datetime
 
@@ -101,30 +158,36 @@ class Book(BaseModel):
         words = re.sub(r"[^a-z0-9]+", "-", ascii_title).strip("-")[:60].strip("-")
         return f"{words}-{self.id}" if words else self.id
 
-
-class PersonName(BaseModel):
-    """An author or narrator as named by the book."""
-
-    name: str
+    @property
+    def has_own_cover(self) -> bool:
+        """Whether a person has chosen the cover; otherwise it follows the book's file."""
+        return self.cover is not None and self.cover.blob.startswith(f"{self.id}/covers/")
 
 
 class BookSummary(BaseModel):
-    """A book in a list."""
+    """A book in a list. `rating_average` is null until somebody has rated it."""
 
     id: str
     slug: str
     title: str
+    subtitle: str | None = None
     authors: list[PersonName]
     narrators: list[PersonName]
+    series: SeriesPlace | None = None
     summary: str | None
     tags: list[str]
     genres: list[str]
     language: str | None
+    release_date: str | None
     duration_seconds: float | None
     price: Money | None
+    rating_average: float | None = None
+    rating_count: int = 0
+    plays: int = 0
     cover_url: str | None
     visibility: Visibility
     processing_status: ProcessingStatus
+    published_at: datetime | None = None
     created_at: datetime
 
 
@@ -133,7 +196,8 @@ class BookDetail(BookSummary):
 
     description: str | None
     publisher: str | None
-    release_date: str | None
+    isbn: str | None = None
+    work_id: str | None = None
     processing_reason: str | None
     coverage: float | None
     chapters: list[Chapter]
@@ -142,28 +206,18 @@ class BookDetail(BookSummary):
     updated_at: datetime
 
 
+_SUMMARY_FIELDS = set(BookSummary.model_fields) - {"slug", "authors", "narrators", "cover_url"}
+_DETAIL_FIELDS = set(BookDetail.model_fields) - set(BookSummary.model_fields) - {"chapters", "owned"}
+
+
 def summarise(book: Book) -> BookSummary:
     """Return what a list shows of a book."""
     return BookSummary(
-        **book.model_dump(
-            include={
-                "id",
-                "title",
-                "summary",
-                "genres",
-                "tags",
-                "language",
-                "duration_seconds",
-                "visibility",
-                "processing_status",
-                "created_at",
-            }
-        ),
+        **book.model_dump(include=_SUMMARY_FIELDS),
         slug=book.slug,
-        price=book.price,
-        authors=[PersonName(name=name) for name in book.authors],
-        narrators=[PersonName(name=name) for name in book.narrators],
-        cover_url=f"/covers/{book.id}?v={book.job_id}" if book.cover else None,
+        authors=list(book.authors),
+        narrators=list(book.narrators),
+        cover_url=f"/covers/{book.id}?v={fingerprint(book.cover.blob)[:12]}" if book.cover else None,
     )
 
 
@@ -171,17 +225,7 @@ def detail(book: Book, chapters: Chapters, owned: bool | None) -> BookDetail:
     """Return what a book's page shows."""
     return BookDetail(
         **summarise(book).model_dump(),
-        **book.model_dump(
-            include={
-                "description",
-                "publisher",
-                "release_date",
-                "processing_reason",
-                "coverage",
-                "revision",
-                "updated_at",
-            }
-        ),
+        **book.model_dump(include=_DETAIL_FIELDS),
         chapters=list(chapters.items),
         owned=owned,
     )

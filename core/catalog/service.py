@@ -1,73 +1,180 @@
 """The catalog: books, who may see and hear them, and the read model that lists them."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Literal
+from typing import Any, Literal
+
+from pydantic import BaseModel
 
 from core.caller import Caller
+from core.catalog.covers import read_cover, write_cover
+from core.catalog.index import CatalogPublisher, CatalogReader, Filters, Page, Sort, query
+from core.catalog.index.suggest import Suggestion, suggest
+from core.catalog.listing import Slugs, list_slugs
 from core.catalog.models import (
     Book,
     BookDetail,
     BookSummary,
     Chapter,
+    MediaFile,
     detail,
     summarise,
 )
-from core.catalog.search import CatalogIndex
-from core.catalog.store import BookStore
-from core.errors import ConflictError, NotFoundError, NotOwnedError, UnauthenticatedError
+from core.catalog.names import Names, apply_names
+from core.catalog.shelves import Shelves
+from core.catalog.store import BeforeWrite, BookStore
+from core.errors import (
+    ConflictError,
+    ForbiddenError,
+    NotFoundError,
+    NotOwnedError,
+    UnauthenticatedError,
+    UnavailableError,
+)
 from core.storage.blobs import Container, Link
+from core.storage.queues import Queues
+
+_log = logging.getLogger("aloud.catalog")
 
 TranscriptForm = Literal["json", "txt", "srt", "vtt"]
+TermKind = Literal["author", "narrator", "genre", "series"]
+QUEUE = "catalog"
 _STREAM_LIFE = timedelta(hours=4)
 
 
-@dataclass(frozen=True)
-class Shelf:
-    """A page of books: `after` is the keyset of the next page, None at the end."""
+class CatalogNews(BaseModel):
+    """Message on `catalog`: this book has changed (None: look for what has); publish it."""
 
-    items: list[BookSummary]
-    total: int
-    after: tuple[str, str] | None
+    book_id: str | None = None
 
 
 class Catalog:
-    def __init__(self, store: BookStore, index: CatalogIndex, media: Container) -> None:
+    def __init__(
+        self,
+        store: BookStore,
+        shelves: Shelves,
+        names: Names,
+        reader: CatalogReader,
+        publisher: CatalogPublisher,
+        queues: Queues,
+        media: Container,
+    ) -> None:
         self._store = store
-        self._index = index
+        self._shelves = shelves
+        self._names = names
+        self._reader = reader
+        self._publisher = publisher
+        self._queues = queues
         self._media = media
 
-    # What shoppers ask
+    async def close(self) -> None:
+        """Give back what the index holds on this instance."""
+        await self._reader.close()
 
-    async def browse(self, limit: int, after: tuple[str, str] | None = None) -> Shelf:
-        """Return published books, newest first; costs no storage call between two refreshes of the index."""
-        items, total = await self._index.newest(limit + 1, after)
-        more = len(items) > limit
-        items = items[:limit]
-        key = (items[-1].created_at.isoformat(), items[-1].id) if more else None
-        return Shelf(items, total, key)
+    # What shoppers ask: answered by the index, with no storage call between two of its refreshes
+
+    async def browse(
+        self,
+        limit: int,
+        after: Any = None,
+        *,
+        filters: Filters | None = None,
+        sort: Sort = "newest",
+        with_facets: bool = False,
+    ) -> Page:
+        """Return published books in an order, after a place that an earlier page gave."""
+        wanted = filters or Filters()
+        return await self._reader.ask(
+            lambda database: query.browse(database, wanted, sort, limit, after, with_facets=with_facets),
+            Page(facets={} if with_facets else None),
+        )
+
+    async def search(
+        self,
+        text: str,
+        limit: int,
+        after: Any = None,
+        *,
+        filters: Filters | None = None,
+        sort: Sort | None = None,
+        with_facets: bool = False,
+    ) -> Page:
+        """Return published books that fit a text, the best first (or in an order), with highlights."""
+        wanted = filters or Filters()
+        return await self._reader.ask(
+            lambda database: query.search(
+                database, text, wanted, limit, after, sort=sort, with_facets=with_facets
+            ),
+            Page(facets={} if with_facets else None),
+        )
+
+    async def suggest(self, text: str, limit: int) -> list[Suggestion]:
+        """Return names and titles that a text may be the beginning of."""
+        return await self._reader.ask(lambda database: suggest(database, text, limit), [])
+
+    async def slugs(self, part: int) -> Slugs:
+        """Return a part of the slugs of all published books."""
+        return await self._reader.ask(lambda database: list_slugs(database, part), Slugs())
+
+    async def similar(self, book_id: str, limit: int) -> list[str]:
+        """Return related books, as JSON. Raises NotFoundError for a book that is not public."""
+        found = await self._reader.ask(lambda database: query.find_similar(database, book_id, limit), None)
+        if found is None:
+            _check_visible(await self._store.book(book_id), None)  # it may be too new for the index
+        return found or []
+
+    async def terms(self, kind: TermKind, limit: int, after: Any = None) -> query.TermPage:
+        """Return the authors, narrators, genres or series that published books have, by name."""
+        return await self._reader.ask(
+            lambda database: query.list_terms(database, kind, limit, after), query.TermPage()
+        )
+
+    async def term(self, kind: TermKind, term_id: str, limit: int) -> tuple[query.TermEntry, list[str]]:
+        """Return a person with the newest books, or a series with its books in order, as JSON.
+
+        Raises NotFoundError where no published book has it.
+        """
+        found = await self._reader.ask(lambda database: query.find_term(database, kind, term_id, limit), None)
+        if found is None:
+            raise NotFoundError(f"There is no such {kind}.")
+        return found
 
     async def show(self, book_id: str, caller: Caller | None) -> BookDetail:
-        """Return a book as the caller may see it. Raises NotFoundError for another's draft."""
+        """Return a book as the caller may see it. Raises NotFoundError for another's draft.
+
+        Who has not signed in gets what the index has; a book that it does not have yet is read.
+        """
+        if caller is None:
+            shown = await self._shown(book_id)
+            if shown is not None:
+                return BookDetail.model_validate_json(shown)
         book, chapters = await self._store.book_with_chapters(book_id)
         _check_visible(book, caller)
         if book.processing_status != "ready" and not _manages(book, caller):
             book = book.model_copy(update={"processing_reason": None})
         return detail(book, chapters, None if caller is None else _may_hear(book, caller))
 
+    async def _shown(self, book_id: str) -> bytes | None:
+        try:
+            return await self._reader.ask(lambda database: query.find_detail(database, book_id), None)
+        except UnavailableError:
+            return None
+
     async def chapters(self, book_id: str, caller: Caller | None) -> list[Chapter]:
         """Raises NotFoundError."""
         return (await self.show(book_id, caller)).chapters
 
-    async def cover(self, book_id: str, caller: Caller | None) -> tuple[bytes, str]:
-        """Return the cover's bytes and content type. Raises NotFoundError."""
+    async def cover(
+        self, book_id: str, caller: Caller | None, size: int = 1024, *, webp: bool = False
+    ) -> tuple[bytes, str]:
+        """Return the cover's bytes, of about `size` pixels, and content type. Raises NotFoundError."""
         book = await self._store.book(book_id)
         _check_visible(book, caller)
         if book.cover is None:
             raise NotFoundError("This book has no cover.")
-        return await self._media.read(book.cover.blob), book.cover.content_type
+        return await read_cover(self._media, book.cover, size, webp)
 
     async def stream(self, book_id: str, caller: Caller | None) -> Link:
         """Return a link to the audio that serves ranges, for those who may hear the book.
@@ -103,11 +210,14 @@ class Catalog:
             raise NotOwnedError("Buy this book to hear and read it.")
         return book
 
-    # What the pipeline does
+    # What publishers and the pipeline do
 
-    async def create(self, book: Book) -> None:
+    async def create(self, book: Book, chapters: tuple[Chapter, ...] = ()) -> None:
         """Add a book. Raises ConflictError if its id is taken."""
-        await self._store.create(book)
+        await self._shelves.add(book)
+        await self._store.create(book, chapters)
+        if book.visibility == "published":
+            await self._tell(book.id)
 
     async def book(self, book_id: str) -> Book:
         """Return a book as it is stored, whoever asks. Raises NotFoundError."""
@@ -117,29 +227,102 @@ class Catalog:
         """Return a book's chapters, whoever asks."""
         return (await self._store.chapters(book_id)).items
 
+    async def write_cover(self, folder: str, content: bytes) -> MediaFile:
+        """Store a picture as covers are. Raises InvalidError if it is no usable picture."""
+        return await write_cover(self._media, folder, content)
+
+    async def managed(self, book_id: str, caller: Caller) -> Book:
+        """Return a book that the caller may change. Raises as `check_manages` does."""
+        book = await self._store.book(book_id)
+        check_manages(book, caller)
+        return book
+
+    async def own(
+        self, caller: Caller, limit: int, after: tuple[str, str] | None = None
+    ) -> tuple[list[BookSummary], tuple[str, str] | None]:
+        """Return a publisher's books, drafts too, the newest first (an administrator's are all books)."""
+        owner_id = None if caller.is_admin else caller.user_id
+        book_ids, following = await self._shelves.list(owner_id, limit, after)
+        found = await asyncio.gather(*(self._store.stored(book_id) for book_id in book_ids))
+        return [summarise(stored.book) for stored in found if stored is not None], following
+
     async def drafts(self, book_ids: Sequence[str]) -> list[BookSummary]:
         """Return those of the given books that are drafts, each once, in the same order."""
         books = await asyncio.gather(*(self._store.book(book_id) for book_id in dict.fromkeys(book_ids)))
         return [summarise(book) for book in books if book.visibility == "draft"]
 
     async def update(
-        self, book_id: str, change: Callable[[Book], Book | None], chapters: tuple[Chapter, ...] | None = None
+        self,
+        book_id: str,
+        change: Callable[[Book], Book | None],
+        chapters: tuple[Chapter, ...] | None = None,
+        before: BeforeWrite | None = None,
     ) -> Book:
         """Apply a pure change to a book, in one write with new chapters if there are any.
 
-        Nothing is written where `change` returns None. Raises NotFoundError.
+        Nothing is written where `change` returns None. `before` is awaited ahead of each try to write.
+        Raises NotFoundError.
         """
-        return await self._store.update(book_id, change, chapters)
+        read: list[Book] = []
 
-    async def rebuild_index(self) -> int:
-        """Compile and publish the read model; return its revision."""
-        return await self._index.build(self._store.all)
+        def remember(book: Book) -> Book | None:
+            read[:] = [book]
+            return change(book)
+
+        after = await self._store.update(book_id, remember, chapters, before)
+        is_changed = after.revision != read[0].revision
+        if is_changed and "published" in (read[0].visibility, after.visibility):
+            await self._tell(book_id)
+        return after
+
+    async def with_known_names(self, book: Book) -> Book:
+        """Return a book whose people, series and genres are named as they are called now."""
+        return apply_names(book, await self._names.mapping(book))
+
+    async def settle_names(self, book: Book) -> Book:
+        """Have a stored book, whose file named people as they once were called, call them as now."""
+        becomes = await self._names.mapping(book)
+        if not becomes:
+            return book
+        return await self.update(book.id, lambda stored: apply_names(stored, becomes))
+
+    async def announce(self) -> None:
+        """Ask for the index to follow what has been marked."""
+        await self._tell(None)
+
+    async def _tell(self, book_id: str | None) -> None:
+        """Ask for the index to follow; if that gets lost, the timer finds the mark."""
+        try:
+            await self._queues.send(QUEUE, CatalogNews(book_id=book_id))
+        except UnavailableError as error:
+            _log.warning("the index follows later, nobody could be told: %s", error.detail)
+
+    async def publish(self) -> int:
+        """Bring the index up to date with what has changed; return its revision."""
+        return await self._publisher.publish()
+
+    async def keep(self) -> None:
+        """Publish what no message told of, repair the index, and give it a new base when that is due."""
+        await self._publisher.keep()
+
+    async def rebuild(self) -> int:
+        """Build the index anew from the tables; return its revision."""
+        return await self._publisher.rebuild()
 
 
 def _manages(book: Book, caller: Caller | None) -> bool:
     if caller is None:
         return False
     return caller.is_admin or (book.owner_id is not None and book.owner_id == caller.user_id)
+
+
+def check_manages(book: Book, caller: Caller) -> None:
+    """Raises NotFoundError for a book that is not theirs to know of, ForbiddenError for one they only see."""
+    if not _manages(book, caller):
+        _check_visible(book, caller)
+        raise ForbiddenError("This is another publisher's book.")
+    if not caller.roles & {"publisher", "admin"}:
+        raise ForbiddenError("This needs the role publisher.")
 
 
 def _check_visible(book: Book, caller: Caller | None) -> None:

@@ -1,21 +1,71 @@
-"""Where books are kept: `books`, one partition a book."""
+"""Where books are kept: `books`, one partition a book; `changes`: those that the index has to follow."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict
 
 from core.catalog.models import Book, Chapter, Chapters
 from core.errors import NotFoundError
 from core.ids import now
-from core.storage.tables import Insert, Put, Table
+from core.storage.tables import Insert, Put, Stored, Table
+
+BeforeWrite = Callable[[Book, Book], Awaitable[None]]
+
+_PENDING = "pending"
+
+
+class Change(BaseModel):
+    """Row of `changes`, under the book's id: the index has to show that revision or a later one."""
+
+    model_config = ConfigDict(frozen=True)
+
+    revision: int
+    marked_at: datetime
+
+
+class ChangeStore:
+    """A row is written before its book is, and removed after a swap that contains it: a crash loses none."""
+
+    def __init__(self, changes: Table) -> None:
+        self._changes = changes
+
+    async def mark(self, book_id: str, revision: int) -> None:
+        """Say that a book is about to get that revision."""
+        await self._changes.put(Change(revision=revision, marked_at=now()), _PENDING, book_id)
+
+    async def pending(self) -> AsyncIterator[Stored[Change]]:
+        """Yield the rows of books that the index does not show yet as they are."""
+        async for stored in self._changes.each(Change, _PENDING):
+            yield stored
+
+    async def settle(self, stored: Stored[Change]) -> None:
+        """Remove a row, unless its book was marked again."""
+        await self._changes.delete_unchanged(stored)
+
+
+@dataclass(frozen=True)
+class StoredBook:
+    """A book with its chapters."""
+
+    book: Book
+    chapters: Chapters
 
 
 class BookStore:
-    def __init__(self, books: Table) -> None:
+    def __init__(self, books: Table, changes: ChangeStore) -> None:
         self._books = books
+        self._changes = changes
 
-    async def create(self, book: Book) -> None:
+    async def create(self, book: Book, chapters: tuple[Chapter, ...] = ()) -> None:
         """Raises ConflictError if the id is taken."""
-        await self._books.transact(book.id, [Insert("book", book), Insert("chapters", Chapters())])
+        book = _date_publication(book)
+        if book.visibility == "published":
+            await self._changes.mark(book.id, book.revision)
+        await self._books.transact(
+            book.id, [Insert("book", book), Insert("chapters", Chapters(items=chapters))]
+        )
 
     async def book(self, book_id: str) -> Book:
         """Raises NotFoundError."""
@@ -28,28 +78,61 @@ class BookStore:
         found = await self._books.find(Chapters, book_id, "chapters")
         return Chapters() if found is None else found.value
 
+    async def stored(self, book_id: str) -> StoredBook | None:
+        """Return a book with its chapters, in one call; None where there is no such book."""
+        async for stored in self.all_with_chapters(book_id):
+            return stored
+        return None
+
     async def book_with_chapters(self, book_id: str) -> tuple[Book, Chapters]:
         """Raises NotFoundError."""
-        return await asyncio.gather(self.book(book_id), self.chapters(book_id))
+        stored = await self.stored(book_id)
+        if stored is None:
+            raise NotFoundError("There is no such book.")
+        return stored.book, stored.chapters
 
     async def update(
-        self, book_id: str, change: Callable[[Book], Book | None], chapters: tuple[Chapter, ...] | None = None
+        self,
+        book_id: str,
+        change: Callable[[Book], Book | None],
+        chapters: tuple[Chapter, ...] | None = None,
+        before: BeforeWrite | None = None,
     ) -> Book:
         """Apply a change and count the revision up, in one write with new chapters if there are any.
 
-        Nothing is written where `change` returns None. Raises NotFoundError.
+        Nothing is written where `change` returns None. `before` is awaited with the old and the new book
+        ahead of each try. Raises NotFoundError.
         """
 
         def revise(book: Book) -> Book | None:
             changed = change(book)
             if changed is None or (changed == book and chapters is None):
                 return None
-            return changed.model_copy(update={"revision": book.revision + 1, "updated_at": now()})
+            revised = changed.model_copy(update={"revision": book.revision + 1, "updated_at": now()})
+            return _date_publication(revised)
+
+        async def prepare(old: Book, new: Book) -> None:
+            if before is not None:
+                await before(old, new)
+            if "published" in (old.visibility, new.visibility):
+                await self._changes.mark(book_id, new.revision)
 
         also = [] if chapters is None else [Put("chapters", Chapters(items=chapters))]
-        return await self._books.update(Book, book_id, "book", revise, also)
+        return await self._books.update(Book, book_id, "book", revise, also, prepare)
 
-    async def all(self) -> AsyncIterator[Book]:
-        """Yield every book, in the order of ids."""
-        async for stored in self._books.each(Book, None, "book"):
-            yield stored.value
+    async def all_with_chapters(
+        self, book_id: str | None = None, after: str | None = None
+    ) -> AsyncIterator[StoredBook]:
+        """Yield every book (or that one, or those after one), in the order of ids."""
+        shapes: dict[str, type[BaseModel]] = {"book": Book, "chapters": Chapters}
+        async for rows in self._books.groups(shapes, book_id, after):
+            book, chapters = rows.get("book"), rows.get("chapters", Chapters())
+            if isinstance(book, Book) and isinstance(chapters, Chapters):
+                yield StoredBook(book, chapters)
+
+
+def _date_publication(book: Book) -> Book:
+    """Note when a book was first published."""
+    if book.visibility != "published" or book.published_at is not None:
+        return book
+    return book.model_copy(update={"published_at": now()})

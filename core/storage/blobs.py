@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -36,7 +37,7 @@ class BlobFacts:
 
 @dataclass(frozen=True)
 class Link:
-    """A URL that reads one blob until `expires_at`."""
+    """A URL for one blob that ends at `expires_at`."""
 
     url: str
     expires_at: datetime
@@ -108,6 +109,13 @@ class Container:
                     return None
                 raise
 
+    async def blocks(self, name: str) -> AsyncIterator[bytes]:
+        """Yield a blob that may be large in blocks of a few MB. Raises NotFoundError."""
+        with translated(f"blob {self.name}/{name}"):
+            stream = await self._blob(name).download_blob(max_concurrency=1)
+            async for block in stream.chunks():
+                yield block
+
     async def read_range(self, name: str, offset: int, length: int, etag: str) -> bytes:
         """Return `length` bytes from `offset` of exactly this version. Raises NotFoundError, StaleError."""
         with translated(f"blob {self.name}/{name}"):
@@ -129,7 +137,7 @@ class Container:
         if_etag: str | None = None,
         if_absent: bool = False,
     ) -> str:
-        """Write a blob (bytes, or all of an open binary file) and return its ETag.
+        """Write a blob (bytes, all of an open binary file, or the file at a path) and return its ETag.
 
         With `if_absent` or `if_etag` raises ConflictError or StaleError where the condition fails.
         """
@@ -141,9 +149,13 @@ class Container:
         settings = ContentSettings(content_type=content_type)
 
         async def upload() -> Any:
+            blob = self._blob(name)
+            if isinstance(content, Path):
+                with content.open("rb") as file:  # anew with each try: the one before has read it
+                    return await blob.upload_blob(file, content_settings=settings, **condition)
             if not isinstance(content, bytes):
                 content.seek(0)  # a first try, into a container that was not there, has read it
-            return await self._blob(name).upload_blob(content, content_settings=settings, **condition)
+            return await blob.upload_blob(content, content_settings=settings, **condition)
 
         with translated(f"blob {self.name}/{name}"):
             answer = await made_on_demand(upload, self._container.create_container)
@@ -202,8 +214,11 @@ class Container:
     async def names(self, prefix: str = "") -> AsyncIterator[str]:
         """Yield the names of the blobs that begin with `prefix`, in order."""
         with translated(f"container {self.name}"):
-            async for name in self._container.list_blob_names(name_starts_with=prefix):
-                yield name
+            try:
+                async for name in self._container.list_blob_names(name_starts_with=prefix):
+                    yield name
+            except ResourceNotFoundError:  # a container that is not made yet holds nothing
+                return
 
     async def link(
         self, name: str, life: timedelta, content_type: str | None = None, file_name: str | None = None
@@ -213,6 +228,19 @@ class Container:
         With `file_name`, browsers save the blob under it instead of showing it.
         Signed by the account's key locally and by a user delegation key, over https alone, in the cloud.
         """
+        return await self._sign(
+            name,
+            life,
+            BlobSasPermissions(read=True),
+            content_type=content_type,
+            content_disposition=None if file_name is None else _disposition(file_name),
+        )
+
+    async def write_link(self, name: str, life: timedelta) -> Link:
+        """Return a link that writes one blob, whole or in blocks, and can do nothing else with it."""
+        return await self._sign(name, life, BlobSasPermissions(create=True, write=True))
+
+    async def _sign(self, name: str, life: timedelta, permission: BlobSasPermissions, **more: Any) -> Link:
         service = self._service()
         start = now() - timedelta(minutes=5)
         expiry = now() + life
@@ -226,11 +254,10 @@ class Container:
             str(service.account_name),
             self.name,
             name,
-            permission=BlobSasPermissions(read=True),
+            permission=permission,
             start=start,
             expiry=expiry,
-            content_type=content_type,
-            content_disposition=None if file_name is None else _disposition(file_name),
+            **more,
             **signed,
         )
         return Link(f"{self._blob(name).url}?{token}", expiry)

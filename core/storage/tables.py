@@ -6,7 +6,7 @@ Azurite enforces few of the limits, so this adapter does (sizes from the product
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -14,7 +14,7 @@ from types import NoneType, UnionType
 from typing import Any, Generic, TypeVar, Union, get_args, get_origin
 
 from azure.core import MatchConditions
-from azure.core.exceptions import ResourceNotFoundError
+from azure.core.exceptions import ResourceModifiedError, ResourceNotFoundError
 from azure.data.tables import EdmType, EntityProperty, TableTransactionError, UpdateMode
 from azure.data.tables.aio import TableClient
 from pydantic import BaseModel
@@ -246,18 +246,22 @@ class Table:
         key: str,
         change: Callable[[M], M | None],
         also: Sequence[Operation] = (),
+        before: Callable[[M, M], Awaitable[None]] | None = None,
     ) -> M:
         """Read, apply the pure function `change`, replace by ETag; again while others win the race.
 
         `change` may return None (or an equal value) to leave the row as it is; otherwise the operations of
-        `also`, in the same partition, are done with the replacement or not at all. Returns the row's value
-        afterwards. Raises NotFoundError; UnavailableError after 20 lost races.
+        `also`, in the same partition, are done with the replacement or not at all. `before` is awaited with
+        the old and the new value ahead of each try. Returns the row's value afterwards.
+        Raises NotFoundError; UnavailableError after 20 lost races.
         """
         for _ in range(_UPDATE_TRIES):
             stored = await self.get(shape, partition, key)
             value = change(stored.value)
             if value is None or (value == stored.value and not also):
                 return stored.value
+            if before is not None:
+                await before(stored.value, value)
             try:
                 if also:
                     await self.transact(partition, [Replace(stored, value), *also])
@@ -272,6 +276,20 @@ class Table:
         """Remove a row; absent is fine."""
         with translated(f"row {key} of {self._name}"):
             await self._client.delete_entity(partition, key)
+
+    async def delete_unchanged(self, stored: Stored[Any]) -> bool:
+        """Remove a row if it still is as it was read; tell whether it is gone."""
+        with translated(f"row {stored.key} of {self._name}"):
+            try:
+                await self._client.delete_entity(
+                    stored.partition,
+                    stored.key,
+                    etag=stored.etag,
+                    match_condition=MatchConditions.IfNotModified,
+                )
+            except ResourceModifiedError:
+                return False
+        return True
 
     async def transact(self, partition: str, operations: Sequence[Operation]) -> None:
         """Do all of the operations or none, in one partition, at most 100 and 4 MiB of them, one a row.
@@ -367,6 +385,34 @@ class Table:
             parameters |= {"first": prefix, "last": prefix[:-1] + chr(ord(prefix[-1]) + 1)}
         async for row in self._query(" and ".join(filters), parameters, _PAGE_ROWS):
             yield _stored(shape, row)
+
+    async def groups(
+        self,
+        shapes: Mapping[str, type[BaseModel]],
+        partition: str | None = None,
+        after: str | None = None,
+    ) -> AsyncIterator[dict[str, BaseModel]]:
+        """Yield, for each partition (or that one, or those after one), its rows of these keys, as models."""
+        if partition is not None and not is_key(partition):
+            return
+        parameters = {f"key{number}": key for number, key in enumerate(shapes)}
+        condition = " or ".join(f"RowKey eq @{name}" for name in parameters)
+        if partition is not None:
+            condition = f"PartitionKey eq @partition and ( {condition} )"
+            parameters["partition"] = partition
+        elif after is not None:
+            condition = f"PartitionKey gt @after and ( {condition} )"
+            parameters["after"] = after
+        current: str | None = None
+        rows: dict[str, BaseModel] = {}
+        async for row in self._query(condition, parameters, _PAGE_ROWS):
+            if row["PartitionKey"] != current and rows:
+                yield rows
+                rows = {}
+            current = row["PartitionKey"]
+            rows[row["RowKey"]] = from_row(shapes[row["RowKey"]], row)
+        if rows:
+            yield rows
 
     # Lists by time: one partition a month, months and rows in the order of inverted time
 

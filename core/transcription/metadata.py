@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from core.catalog.models import Book, Chapter
+from core.catalog.models import Book, Chapter, PersonName
 
 if TYPE_CHECKING:
     from core.transcription.audio import Chapter as ChapterMark
@@ -56,6 +56,10 @@ def _names(text: str | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part[:200] for part in parts if part))[:20]
 
 
+def _people(text: str | None) -> tuple[PersonName, ...]:
+    return tuple(PersonName.of(name) for name in _names(text))
+
+
 def fill_from_tags(book: Book, tags: Mapping[str, str], blob_name: str) -> Book:
     """Fill what the book does not say yet from the file's tags; what a person wrote stays.
 
@@ -67,12 +71,12 @@ def fill_from_tags(book: Book, tags: Mapping[str, str], blob_name: str) -> Book:
     }
     named_by_file = book.title == title_from_name(blob_name)
     title = tags.get("album") or tags.get("title") or book.title
-    narrators = _names(tags.get("narrator") or tags.get("narratedby") or tags.get("composer"))
+    narrators = _people(tags.get("narrator") or tags.get("narratedby") or tags.get("composer"))
     year = tags.get("date") or tags.get("year")
     found = {
         "title": title.strip()[:500] if named_by_file and title.strip() else book.title,
         "authors": book.authors
-        or _names(tags.get("author") or tags.get("artist") or tags.get("album_artist")),
+        or _people(tags.get("author") or tags.get("artist") or tags.get("album_artist")),
         "narrators": book.narrators or narrators,
         "description": book.description
         or (tags.get("description") or tags.get("comment") or "")[:4000]

@@ -75,6 +75,7 @@ class Job(Work):
     audiobook_id: str
     container: str
     blob_name: str
+    file_name: str | None = Field(None, description="What its owner calls the file; None: as in `blob_name`.")
     etag: str
     size: int
     status: ProcessingStatus = "uploaded"

@@ -27,6 +27,7 @@ from core.transcription.models import (
 )
 from core.transcription.steps import Steps, count
 from core.transcription.store import JobStore
+from core.transcription.uploads import Uploads, draft_of, find_mismatch
 
 _log = logging.getLogger("aloud.pipeline")
 
@@ -40,6 +41,7 @@ class Transcription:
         catalog: Catalog,
         operations: Operations,
         uploads: Container,
+        announced: Uploads,
     ) -> None:
         self._chunk_seconds = settings.chunk_seconds
         self._stalled = timedelta(seconds=settings.stalled_seconds)
@@ -48,6 +50,7 @@ class Transcription:
         self._catalog = catalog
         self._operations = operations
         self._uploads = uploads
+        self._announced = announced
 
     def close(self) -> None:
         """Give back what the steps hold."""
@@ -57,7 +60,8 @@ class Transcription:
         """Start the work on a dropped file; the same drop seen again does no harm.
 
         The job's id comes from the blob's name, version and time. A book belongs to a path: new bytes at
-        the same path are a new job of the same book, equal bytes (by size and MD5) are none.
+        the same path are a new job of the same book, equal bytes (by size and MD5) are none. The file of an
+        upload that was announced becomes that upload's book, whatever its path was before.
         Returns the job, or None if there is nothing to do.
         """
         if container != self._uploads.name:
@@ -68,9 +72,12 @@ class Transcription:
         except NotFoundError:
             _log.info("ignored the drop of %s, which is gone", name)
             return None
+        upload = await self._announced.of_drop(name)
         job_id = derived_id(facts.modified, "job", container, name, facts.etag)
         new = Source(
-            audiobook_id=derived_id(facts.modified, "book", container, name),
+            audiobook_id=upload.audiobook_id
+            if upload
+            else derived_id(facts.modified, "book", container, name),
             job_id=job_id,
             size=facts.size,
             digest=facts.digest,
@@ -80,16 +87,11 @@ class Transcription:
             _log.info("ignored the drop of %s: the same bytes again", name)
             return None
         at = now()
-        title = title_from_name(name)
+        title = title_from_name(upload.file_name if upload else name)
+        draft = Book(id=source.audiobook_id, title=title, created_at=facts.modified, updated_at=at)
         try:
             await self._catalog.create(
-                Book(
-                    id=source.audiobook_id,
-                    title=title,
-                    job_id=job_id,
-                    created_at=facts.modified,
-                    updated_at=at,
-                )
+                (draft_of(upload) if upload else draft).model_copy(update={"job_id": job_id})
             )
         except ConflictError:
             _log.debug("book %s exists", source.audiobook_id)
@@ -99,6 +101,7 @@ class Transcription:
                 audiobook_id=source.audiobook_id,
                 container=container,
                 blob_name=name,
+                file_name=upload.file_name if upload else None,
                 etag=facts.etag,
                 size=facts.size,
                 chunk_seconds=self._chunk_seconds,
@@ -118,6 +121,10 @@ class Transcription:
             job.audiobook_id,
             lambda book: book.model_copy(update={"job_id": job_id, "processing_status": "uploaded"}),
         )
+        mismatch = find_mismatch(upload, facts.size)
+        if mismatch is not None:
+            await self._steps.advance(job, "rejected", mismatch)
+            return job
         await self._steps.drive(job)
         return job
 
@@ -196,6 +203,17 @@ class Transcription:
                 for chunk in chunks
             ],
         )
+
+    async def progress(self, job_id: str) -> JobView | None:
+        """Return how far a job has come, None if there is no such job."""
+        job = await self._store.find(job_id)
+        return None if job is None else await self._view(job)
+
+    async def retry_for(self, job_id: str | None) -> JobDetail:
+        """Retry a book's newest job. Raises ConflictError where nothing has failed."""
+        if job_id is None:
+            raise ConflictError("This book has no audio yet.")
+        return await self.retry(job_id)
 
     async def retry(self, job_id: str) -> JobDetail:
         """Run a failed job again from where it stopped; what is done stays done.

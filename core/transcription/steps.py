@@ -24,6 +24,7 @@ from core.backoff import Backoff
 from core.catalog.models import Book, MediaFile, Money, ProcessingStatus
 from core.catalog.service import Catalog
 from core.errors import (
+    InvalidError,
     ModelRefusedError,
     NotFoundError,
     RejectedAudioError,
@@ -319,12 +320,13 @@ class Steps:
                 "audio": MediaFile(blob=name, content_type=probe.content_type, size=copy.size),
                 "duration_seconds": round(plan.duration_seconds, 3),
             }
-            if cover is not None:
+            if cover is not None and not book.has_own_cover:
                 found["cover"] = cover
-            return fill_from_tags(book, probe.tags, job.blob_name).model_copy(update=found)
+            return fill_from_tags(book, probe.tags, job.file_name or job.blob_name).model_copy(update=found)
 
         chapters = chapters_of(probe.chapters, plan.cuts, plan.duration_seconds)
-        title = (await self._catalog.update(job.audiobook_id, describe, chapters)).title
+        book = await self._catalog.update(job.audiobook_id, describe, chapters)
+        title = (await self._catalog.settle_names(book)).title
         await self.advance(
             job,
             "transcribing",
@@ -346,11 +348,13 @@ class Steps:
             )
 
     async def _store_cover(self, job: Job, probe: "Probe") -> MediaFile | None:
-        if probe.cover is None or probe.cover_type is None:
+        if probe.cover is None:
             return None
-        name = f"{job.audiobook_id}/{job.id}/cover"
-        await self._media.write(name, probe.cover, probe.cover_type)
-        return MediaFile(blob=name, content_type=probe.cover_type, size=len(probe.cover))
+        try:
+            return await self._catalog.write_cover(f"{job.audiobook_id}/{job.id}/cover", probe.cover)
+        except InvalidError as error:
+            _log.info("the file of job %s has a cover that is none: %s", job.id, error.fields)
+            return None
 
     async def _reject(self, job: Job, reason: str) -> None:
         if not await self.advance(job, "rejected", reason):
@@ -566,8 +570,10 @@ class Steps:
         def finish(book: Book) -> Book | None:
             if book.job_id != job.id:
                 return None
-            found: dict[str, Any] = {"summary": findings.summary, "tags": findings.tags}
-            if self._settings.auto_publish and book.visibility == "draft":
+            found: dict[str, Any] = {"summary": findings.summary}
+            if not book.has_own_tags:
+                found["tags"] = findings.tags
+            if self._settings.auto_publish and book.owner_id is None and book.visibility == "draft":
                 free = Money(amount=0, currency="USD")
                 found |= {"visibility": "published", "price": book.price or free}
             return book.model_copy(update=found)
@@ -575,7 +581,7 @@ class Steps:
         await self._catalog.update(book.id, finish, findings.chapters)
 
     async def _index(self, _: Job, __: Step) -> Messages:
-        revision = await self._catalog.rebuild_index()
+        revision = await self._catalog.publish()
         _log.info("the catalog is at revision %s", revision)
         return []
 

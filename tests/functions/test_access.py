@@ -19,15 +19,15 @@ from schemathesis.schemas import BaseSchema
 
 from core.accounts.keys import KeyRing
 from core.accounts.tokens import AccessTokens
-from core.catalog.models import Book, MediaFile, Money, Visibility
+from core.catalog.models import Book, MediaFile, Money, PersonName, SeriesPlace, Visibility, name_id
 from core.errors import UnauthenticatedError
 from core.ids import new_id, now
 from core.settings import Settings
-from core.wiring import build
+from core.wiring import Services, build
 from tests.aloud import ROOT, Aloud
 from tests.audio import make_png
 from tests.google_issuer import GoogleIssuer
-from tests.person import Person
+from tests.person import Person, form_with_file, write_blob
 from tests.scripted_ai import ScriptedAi
 
 TABLE = ROOT / "tests" / "functions" / "access.txt"
@@ -36,7 +36,10 @@ API = "/api/v1"
 SIGNED_IN = ("listener", "other", "publisher", "admin")
 CALLERS = ("nobody", *SIGNED_IN, "closed", "expired")
 MAILED = ("nobody", "listener", "expired")
-ACCESS = {"self": "listener", "entitled": "listener"}
+ACCESS = dict.fromkeys(("self", "entitled", "publishing", "owner"), "listener")
+WORDS = "Shelf"
+ANNOUNCED = {"purpose": "audiobook", "filename": "a.mp3", "size_bytes": 5, "content_type": "audio/mpeg"}
+UNUSABLE = ("not audio.mp3", "not audio either.mp3", "nor this.mp3")
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,8 @@ class World:
         player = self.players[caller]
         route = f"{question.method} {question.path.removeprefix(API)}"
         await player.prepare(route)
-        path = re.sub(r"{\w+}", lambda _: self.ids[question.about], question.path)
+        about = self.ids.get(f"{question.about} of {caller}") or self.ids.get(question.about, "")
+        path = re.sub(r"{\w+}", about, question.path)
         sent = SENT[route](self, player) if route in SENT else {}
         headers = {"Authorization": f"Bearer {player.token}"} if player.token else {}
         headers |= sent.pop("headers", {})
@@ -170,7 +174,8 @@ async def app(session_ai: ScriptedAi) -> AsyncIterator[tuple[Aloud, GoogleIssuer
 @pytest_asyncio.fixture(scope="module")
 async def world(app: tuple[Aloud, GoogleIssuer]) -> World:
     aloud, issuer = app
-    await aloud.upload("not audio.mp3", b"words " * 100, "audio/mpeg")
+    for name in UNUSABLE:
+        await aloud.upload(name, b"words " * 100, "audio/mpeg")
     people, person = await asyncio.gather(
         asyncio.gather(*(Person.join(aloud) for _ in CALLERS)), Person.join(aloud)
     )
@@ -186,12 +191,31 @@ async def world(app: tuple[Aloud, GoogleIssuer]) -> World:
         await players[name].person.sign_in()
     publisher = await players["publisher"].person.get("/users/me")
     ids |= await stock(aloud, publisher["id"])
+    await wait_for_index(aloud, ids)
     listener = players["listener"].person
     ids["session"] = (await listener.get("/users/me/sessions"))["items"][0]["id"]
     await listener.sign_in()
     _, export, _ = await listener.call("POST", "/users/me/export")
     ids["export"] = export["id"]
-    ids["job"] = (await aloud.settled("not audio.mp3"))["id"]
+    jobs = [await aloud.settled(name) for name in UNUSABLE]
+    ids["job"] = jobs[0]["id"]
+    ids |= await hand_over(aloud, publisher["id"], [job["audiobook_id"] for job in jobs[1:]])
+    for path, word in (
+        ("authors", "author"),
+        ("narrators", "narrator"),
+        ("genres", "genre"),
+        ("series",) * 2,
+    ):
+        status, row, _ = await aloud.call("POST", f"{API}/{path}", json={"name": f"An unused {word}"})
+        assert status == 201, row
+        ids[f"own-{word}"] = row["id"]
+    lines: dict[str, Any] = {
+        "data": b'{"title": "Imported"}',
+        "headers": {"Content-Type": "application/jsonl"},
+    }
+    _, begun, _ = await aloud.call("POST", f"{API}/admin/import", **lines)
+    ids["import"] = begun["id"]
+    ids["upload"] = await uploaded(players["publisher"].person)
     for name in SIGNED_IN:
         players[name].token = players[name].person.tokens["access_token"]
         players[name].renews = True
@@ -206,15 +230,22 @@ async def world(app: tuple[Aloud, GoogleIssuer]) -> World:
     return World(aloud, issuer, schema, players, ids)
 
 
+def join(aloud: Aloud) -> Services:
+    connection = {"AzureWebJobsStorage": aloud.connection_string, "JWT_SIGNING_KEY": SIGNING_KEY}
+    return build(Settings.read(connection))
+
+
 async def stock(aloud: Aloud, owner_id: str) -> dict[str, str]:
     """Put books of one publisher on the shelf, with audio and transcript, and return their ids."""
-    connection = {"AzureWebJobsStorage": aloud.connection_string, "JWT_SIGNING_KEY": SIGNING_KEY}
-    services = build(Settings.read(connection))
+    services = join(aloud)
     shelf: list[tuple[str, Visibility, int]] = [
         ("free", "published", 0),
         ("priced", "published", 1299),
         ("draft", "draft", 0),
         ("withdrawn", "withdrawn", 0),
+        ("sold", "published", 1299),
+        ("sold of publisher", "published", 1299),
+        ("sold of admin", "published", 1299),
     ]
     ids = {}
     media = aloud.blobs.get_container_client("media")
@@ -223,7 +254,12 @@ async def stock(aloud: Aloud, owner_id: str) -> dict[str, str]:
             book = Book(
                 id=new_id(),
                 owner_id=owner_id,
-                title=name,
+                title=f"{WORDS} {name}",
+                authors=(PersonName.of("Ann Author"),),
+                narrators=(PersonName.of("Ned Narrator"),),
+                genres=("Matrix",),
+                series=SeriesPlace(id=name_id("series", "Access"), name="Access"),
+                duration_seconds=10,
                 price=Money(amount=amount),
                 visibility=visibility,
                 processing_status="ready",
@@ -237,7 +273,39 @@ async def stock(aloud: Aloud, owner_id: str) -> dict[str, str]:
             ids[name] = book.id
     finally:
         await services.close()
+    ids["author"] = name_id("person", "Ann Author")
+    ids["narrator"] = name_id("person", "Ned Narrator")
+    ids["series"] = name_id("series", "Access")
     return ids
+
+
+async def wait_for_index(aloud: Aloud, ids: dict[str, str]) -> None:
+    """Wait until the catalog shows what was put on the shelf."""
+    async with asyncio.timeout(20):
+        for path in (f"/series/{ids['series']}", f"/audiobooks/{ids['priced']}/similar"):
+            while (await aloud.call("GET", f"{API}{path}"))[0] != 200:
+                await asyncio.sleep(0.1)
+
+
+async def uploaded(person: Person) -> str:
+    """Announce a file and write it, and return the upload's id."""
+    status, upload, _ = await person.post("/uploads", **ANNOUNCED)
+    assert status == 201, upload
+    await write_blob(upload["url"], b"words")
+    return str(upload["id"])
+
+
+async def hand_over(aloud: Aloud, owner_id: str, books: list[str]) -> dict[str, str]:
+    """Make dropped books that have failed the publisher's: one for each of those who try them again."""
+    services = join(aloud)
+    try:
+        for book_id in books:
+            await services.catalog.update(
+                book_id, lambda book: book.model_copy(update={"owner_id": owner_id})
+            )
+    finally:
+        await services.close()
+    return {"failed": books[0], "failed of publisher": books[0], "failed of admin": books[1]}
 
 
 # What each caller sends along
@@ -288,6 +356,30 @@ SENT: dict[str, Callable[[World, Player], dict[str, Any]]] = {
     "POST /auth/mfa/setup": lambda _, p: password(p),
     "POST /auth/mfa/confirm": lambda _, p: code(p),
     "DELETE /auth/mfa": lambda _, p: password(p, mfa_code=p.recovery_code),
+    "GET /audiobooks/search": lambda _, __: {"params": {"q": WORDS}},
+    "GET /audiobooks/suggest": lambda _, __: {"params": {"q": WORDS}},
+    "POST /audiobooks/upload": lambda _, __: {"data": form_with_file(b"words", title="By form")},
+    **{
+        f"POST /{kind}": lambda _, __: {"json": {"name": new_id()}}
+        for kind in ("authors", "narrators", "genres", "series")
+    },
+    **{
+        f"PUT /{kind}/{{id}}": lambda _, __, kind=kind: {"json": {"name": f"Unused {kind}"}}  # type: ignore[misc]
+        for kind in ("authors", "narrators", "genres", "series")
+    },
+    "POST /admin/import": lambda _, __: {
+        "data": b'{"title": "Imported"}',
+        "headers": {"Content-Type": "application/jsonl"},
+    },
+    "POST /uploads": lambda _, __: {"json": ANNOUNCED},
+    "POST /audiobooks": lambda _, __: {"json": {"title": "New"}},
+    "PUT /audiobooks/{id}": lambda _, __: {"json": {"title": "Replaced", "price": {"amount": 1299}}},
+    "PATCH /audiobooks/{id}": lambda _, __: {"json": {"subtitle": "Patched"}},
+    "PUT /audiobooks/{id}/chapters": lambda _, __: {"json": {"items": []}},
+    "POST /audiobooks/{id}/cover": lambda _, __: {
+        "data": make_png(),
+        "headers": {"Content-Type": "image/png"},
+    },
     "PUT /admin/users/{id}/roles": lambda _, p: {"json": {"roles": ["publisher"]}},
 }
 

@@ -37,7 +37,7 @@ CHECKS = [
     response_schema_conformance,
     negative_data_rejection,
 ]
-EXAMPLES = 3
+EXAMPLES = 2
 PROVING = {
     "delete_own_user",
     "set_up_mfa",

@@ -1,6 +1,7 @@
 """A file is dropped and becomes a book: what people then see, hear and read."""
 
 import asyncio
+import io
 import json
 import re
 from contextlib import suppress
@@ -11,6 +12,7 @@ import pytest
 from azure.core.exceptions import ResourceExistsError
 from azure.storage.queue import TextBase64EncodePolicy
 from azure.storage.queue.aio import QueueClient
+from PIL import Image
 
 from tests.aloud import ROOT, Aloud
 from tests.audio import make_audio, make_png
@@ -117,7 +119,11 @@ async def test_a_book_takes_title_people_chapters_and_cover_from_its_file(
     assert book["chapters"][1]["title"] != "Chapter 2", "a bare number gets a title of its own"
     assert [c["start_seconds"] for c in book["chapters"]] == [0, 5.5]
     status, shown, headers = await aloud.call("GET", book["cover_url"], token="")
-    assert (status, shown, headers["Content-Type"]) == (200, picture, "image/png")
+    assert (status, headers["Content-Type"], headers["Vary"]) == (200, "image/jpeg", "Accept")
+    assert Image.open(io.BytesIO(shown)).size == Image.open(io.BytesIO(picture)).size
+    wanted = {"headers": {"Accept": "image/avif,image/webp,*/*"}, "params": {"size": "320"}}
+    _, shown, headers = await aloud.call("GET", book["cover_url"], token="", **wanted)
+    assert (headers["Content-Type"], Image.open(io.BytesIO(shown)).format) == ("image/webp", "WEBP")
 
 
 async def test_every_kind_of_recording_becomes_a_book(aloud: Aloud) -> None:

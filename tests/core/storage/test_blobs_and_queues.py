@@ -5,7 +5,6 @@ import base64
 import tempfile
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from urllib.parse import unquote
 
 import aiohttp
 import pytest
@@ -92,37 +91,6 @@ async def test_a_link_reads_one_blob_with_ranges_until_it_ends(container: Contai
             assert answer.status == 403
         async with http.get(ended.url) as answer:
             assert answer.status == 403
-
-
-@pytest.mark.parametrize(
-    ("file_name", "plain"),
-    [
-        ("Your data.zip", "Your data.zip"),
-        ("Zoë's Bücher.zip", "Zoe_s Bucher.zip"),
-        ('日本"\r\n;.zip', "_.zip"),
-    ],
-)
-async def test_a_link_names_the_file_that_is_saved(container: Container, file_name: str, plain: str) -> None:
-    await container.write("x", b"data", "application/zip")
-    link = await container.link("x", timedelta(minutes=5), file_name=file_name)
-    async with aiohttp.ClientSession() as http, http.get(link.url) as answer:
-        assert answer.status == 200
-        header = answer.headers["Content-Disposition"]
-    kind, old, new = header.split("; ", 2)
-    assert (kind, old) == ("attachment", f'filename="{plain}"')
-    assert new.startswith("filename*=UTF-8''")
-    assert unquote(new.removeprefix("filename*=UTF-8''")) == file_name
-    assert not {'"', ";", " "} & set(new)
-
-
-async def test_what_begins_alike_is_removed_together(container: Container) -> None:
-    await container.delete_prefix("user1/")
-    for name in ("user1/a", "user1/b/c", "user10/a", "user2/a"):
-        await container.write(name, b"x", "text/plain")
-    await asyncio.gather(*(container.delete_prefix("user1/") for _ in range(2)))
-    assert [name async for name in container.names()] == ["user10/a", "user2/a"]
-    with pytest.raises(ValueError, match="empty"):
-        await container.delete_prefix("")
 
 
 async def test_messages_are_what_the_host_expects(account: StorageAccount, azurite: Azurite) -> None:

@@ -1,0 +1,202 @@
+"""Uploads that were announced: who may write which file, whose book it becomes, and how much a day."""
+
+import re
+from contextlib import suppress
+from datetime import datetime, timedelta
+from pathlib import PurePosixPath
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from core.caller import Caller, Origin
+from core.catalog.models import Book
+from core.catalog.service import Catalog
+from core.errors import (
+    ConflictError,
+    ForbiddenError,
+    NotFoundError,
+    ThrottledError,
+    TooLargeError,
+    UnsupportedMediaError,
+)
+from core.ids import ID_PATTERN, new_id, now
+from core.operations.service import Operations
+from core.settings import Settings
+from core.storage.blobs import Container, Link
+from core.storage.tables import Table
+from core.transcription.metadata import title_from_name
+
+_LINK_LIFE = timedelta(minutes=30)
+_UPLOAD_LIFE = timedelta(days=7)  # then the storage forgets blocks that were not put together
+_GIGABYTE = 10**9
+_SUFFIXES = (".mp3", ".m4b", ".m4a", ".mp4", ".aac", ".flac", ".ogg", ".oga", ".opus", ".wav")
+_TYPES = ("application/octet-stream", "application/ogg", "video/mp4")
+
+
+class UploadRequest(BaseModel):
+    """What is going to be uploaded; without `audiobook_id` it becomes a new draft."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    purpose: Literal["audiobook"]
+    filename: Annotated[str, StringConstraints(min_length=1, max_length=400, pattern=r"^[^\x00-\x1f\x7f]+$")]
+    size_bytes: int = Field(gt=0)
+    content_type: Annotated[str, StringConstraints(max_length=100)]
+    audiobook_id: Annotated[str, StringConstraints(pattern=ID_PATTERN)] | None = None
+
+
+class Upload(BaseModel):
+    """Row `upload` of `uploads`, one partition an upload: the file at `blob_name` belongs to this book."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    owner_id: str
+    audiobook_id: str
+    blob_name: str
+    file_name: str
+    size: int
+    content_type: str
+    created_at: datetime
+
+
+class Allowance(BaseModel):
+    """Row of `uploads`, a partition a person, a row a day: how many bytes were announced."""
+
+    model_config = ConfigDict(frozen=True)
+
+    announced: int = 0
+
+
+class Uploads:
+    def __init__(
+        self, settings: Settings, table: Table, container: Container, catalog: Catalog, operations: Operations
+    ) -> None:
+        self._largest = int(settings.max_upload_gb * _GIGABYTE)
+        self._daily = int(settings.upload_gb_per_day * _GIGABYTE)
+        self._table = table
+        self._container = container
+        self._catalog = catalog
+        self._operations = operations
+
+    async def begin(self, request: UploadRequest, caller: Caller, origin: Origin) -> tuple[Upload, Link]:
+        """Note whose file will come, and return a link that writes that one blob and nothing else.
+
+        Raises ForbiddenError for who is no publisher (of the book), NotFoundError for a book that is not
+        theirs to know of, TooLargeError, UnsupportedMediaError, and ThrottledError after too much in a day.
+        """
+        upload = await self._announce(request, caller, origin)
+        return upload, await self._container.write_link(upload.blob_name, _LINK_LIFE)
+
+    async def receive(self, request: UploadRequest, content: bytes, caller: Caller, origin: Origin) -> Upload:
+        """Take a small file as a whole; written to the storage, it starts the work as any drop does."""
+        upload = await self._announce(request, caller, origin)
+        await self._container.write(upload.blob_name, content, upload.content_type)
+        return upload
+
+    async def renew(self, upload_id: str, caller: Caller) -> tuple[Upload, Link]:
+        """Return a new link for an upload that goes on. Raises NotFoundError, ConflictError after a week."""
+        upload = await self._own(upload_id, caller)
+        if upload.created_at < now() - _UPLOAD_LIFE:
+            raise ConflictError("This upload is over a week old; begin another.")
+        return upload, await self._container.write_link(upload.blob_name, _LINK_LIFE)
+
+    async def verify(self, upload_id: str, caller: Caller) -> Upload:
+        """Check that the file has arrived as announced. Raises NotFoundError, ConflictError."""
+        upload = await self._own(upload_id, caller)
+        try:
+            size = (await self._container.facts(upload.blob_name)).size
+        except NotFoundError:
+            raise ConflictError("The file has not arrived yet: put its blocks together first.") from None
+        if size != upload.size:
+            raise ConflictError(_mismatch(size, upload.size))
+        return upload
+
+    async def of_drop(self, blob_name: str) -> Upload | None:
+        """Return the upload that a dropped file belongs to, None for one that nobody has announced."""
+        folder, slash, _ = blob_name.partition("/")
+        if not slash or not re.fullmatch(ID_PATTERN, folder):
+            return None
+        found = await self._table.find(Upload, folder, "upload")
+        return None if found is None else found.value
+
+    async def _own(self, upload_id: str, caller: Caller) -> Upload:
+        found = await self._table.find(Upload, upload_id, "upload")
+        if found is None or found.value.owner_id != caller.user_id:
+            raise NotFoundError("You have no such upload.")
+        return found.value
+
+    async def _announce(self, request: UploadRequest, caller: Caller, origin: Origin) -> Upload:
+        suffix = self.check(request, caller)
+        if request.audiobook_id is not None:
+            await self._catalog.managed(request.audiobook_id, caller)
+        at = now()
+        if not caller.is_admin:
+            await self._reserve(caller.user_id, request.size_bytes, at)
+        upload_id = new_id(at)
+        upload = Upload(
+            id=upload_id,
+            owner_id=caller.user_id,
+            audiobook_id=request.audiobook_id or new_id(at),
+            blob_name=f"{upload_id}/audio{suffix}",
+            file_name=request.filename,
+            size=request.size_bytes,
+            content_type=request.content_type,
+            created_at=at,
+        )
+        await self._operations.record("upload.begun", caller.user_id, upload.audiobook_id, origin, upload.id)
+        await self._table.insert(upload, upload.id, "upload")
+        if request.audiobook_id is None:
+            await self._catalog.create(draft_of(upload))
+        return upload
+
+    def check(self, request: UploadRequest, caller: Caller) -> str:
+        """Return the suffix that the file gets with us. Raises as `begin` does, but for quota and book."""
+        if not caller.roles & {"publisher", "admin"}:
+            raise ForbiddenError("This needs the role publisher.")
+        if request.size_bytes > self._largest:
+            raise TooLargeError(f"A file may have {self._largest / _GIGABYTE:g} GB.")
+        media_type = request.content_type.partition(";")[0].strip().lower()
+        suffix = PurePosixPath(request.filename).suffix.lower()
+        if suffix not in _SUFFIXES or not (media_type.startswith("audio/") or media_type in _TYPES):
+            raise UnsupportedMediaError(f"Send a recording: {', '.join(_SUFFIXES)}.")
+        return suffix
+
+    async def _reserve(self, user_id: str, size: int, at: datetime) -> None:
+        """Count bytes before they come, so that no number of requests side by side gets past the limit."""
+
+        def add(row: Allowance) -> Allowance:
+            if row.announced + size > self._daily:
+                midnight = at.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+                raise ThrottledError(
+                    f"You can upload {self._daily / _GIGABYTE:g} GB a day; go on tomorrow.",
+                    (midnight - at).total_seconds(),
+                )
+            return Allowance(announced=row.announced + size)
+
+        keys = (f"user-{user_id}", f"day-{at:%Y-%m-%d}")
+        if await self._table.find(Allowance, *keys) is None:
+            with suppress(ConflictError):
+                await self._table.insert(Allowance(), *keys)
+        await self._table.update(Allowance, *keys, add)
+
+
+def draft_of(upload: Upload) -> Book:
+    """Return the book that an upload becomes, as it is before anything is known of the file."""
+    at = upload.created_at
+    return Book(
+        id=upload.audiobook_id,
+        owner_id=upload.owner_id,
+        title=title_from_name(upload.file_name),
+        created_at=at,
+        updated_at=at,
+    )
+
+
+def find_mismatch(upload: Upload | None, size: int) -> str | None:
+    """Return why a file is not the one that was announced, None if it is or nobody has announced it."""
+    return None if upload is None or upload.size == size else _mismatch(size, upload.size)
+
+
+def _mismatch(size: int, announced: int) -> str:
+    return f"The file has {size} bytes, {announced} were announced."
