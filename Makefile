@@ -18,7 +18,7 @@ run: setup ## set up, start everything on this machine, turn the demo book into 
 
 .PHONY: test
 test: setup .venv-3.13/.ready ## set up and run all tests
-	$(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: check
 check: setup ## check format, lint and types

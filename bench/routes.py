@@ -71,7 +71,9 @@ async def measure(quick: bool) -> AsyncIterator[Row]:
         GoogleIssuer.start() as google,
         Aloud.start(openai_base_url=ai.base_url, CATALOG_REFRESH_SECONDS="3600", **google.settings) as aloud,
     ):
-        google_token = google.token(email="google@aloud.example")
+        google_tokens = [
+            google.token(email=f"{name}@aloud.example", sub=name) for name in ("joins", "linked")
+        ]
         book = await _make_book(aloud)
         ai.fail_with(status(400))
         await aloud.upload("failing.mp3", make_audio("mp3", 3, sounds=[(0, 3)]))
@@ -81,7 +83,7 @@ async def measure(quick: bool) -> AsyncIterator[Row]:
                 aloud.base_url, cookie_jar=aiohttp.CookieJar(unsafe=True)
             ) as browser:
                 walk = Walk(aloud, browser)
-                await _walk(walk, book, failed["id"], turn, google_token)
+                await _walk(walk, book, failed["id"], turn, google_tokens)
             await aloud.wait_for("failing.mp3", "transcription_failed")
     for name, route in list_routes().items():
         answer = walk.answers.get(name)
@@ -128,7 +130,9 @@ async def _make_book(aloud: Aloud) -> dict[str, Any]:
     return await aloud.book_of("bench.mp3")
 
 
-async def _walk(walk: Walk, book: dict[str, Any], failed_job: str, turn: str, google_token: str) -> None:
+async def _walk(
+    walk: Walk, book: dict[str, Any], failed_job: str, turn: str, google_tokens: list[str]
+) -> None:
     api, book_path = "/api/v1", f"/api/v1/audiobooks/{book['id']}"
     admin = await walk.aloud.token()
 
@@ -137,7 +141,7 @@ async def _walk(walk: Walk, book: dict[str, Any], failed_job: str, turn: str, go
     await walk.ask("openapi", "GET", "/openapi.json")
     await walk.ask("zz_unknown_path", "GET", "/api/v1/nothing")
 
-    await _walk_account(walk, f"{turn}@aloud.example", google_token)
+    await _walk_account(walk, f"{turn}@aloud.example", google_tokens)
 
     await walk.ask("browse_books", "GET", f"{api}/audiobooks")
     await walk.ask("get_book", "GET", book_path)
@@ -182,7 +186,7 @@ async def _walk(walk: Walk, book: dict[str, Any], failed_job: str, turn: str, go
     await _walk_account_pages(walk, newcomer)
 
 
-async def _walk_account(walk: Walk, email: str, google_token: str) -> None:
+async def _walk_account(walk: Walk, email: str, google_tokens: list[str]) -> None:
     """The life of an account, from its registration to its end."""
     auth, me, users = "/api/v1/auth", "/api/v1/users/me", "/api/v1/admin/users"
     admin = await walk.aloud.token()
@@ -193,7 +197,7 @@ async def _walk_account(walk: Walk, email: str, google_token: str) -> None:
     await walk.ask("resend_verification", "POST", f"{auth}/verify-email/resend", json=address)
     link = {"token": await walk.aloud.mailed_token(email, "/verify")}
     await walk.ask("verify_email", "POST", f"{auth}/verify-email", json=link)
-    await walk.ask("login_with_google", "POST", f"{auth}/google-login", json={"id_token": google_token})
+    await walk.ask("login_with_google", "POST", f"{auth}/google-login", json={"id_token": google_tokens[0]})
     other = await walk.ask("login_user", "POST", f"{auth}/login", json=person)
     await walk.ask("logout_user", "POST", f"{auth}/logout", token=other["access_token"])
 
@@ -219,6 +223,9 @@ async def _walk_account(walk: Walk, email: str, google_token: str) -> None:
     factor = await walk.ask("confirm_mfa", "POST", f"{auth}/mfa/confirm", token=token, json=code)
     code = {"mfa_code": factor["recovery_codes"][0]}
     await walk.ask("remove_mfa", "DELETE", f"{auth}/mfa", token=token, json=proof | code)
+    shown = {"id_token": google_tokens[1]}
+    await walk.ask("link_google", "PUT", f"{auth}/google", token=token, json=proof | shown)
+    await walk.ask("unlink_google", "DELETE", f"{auth}/google", token=token, json=proof)
 
     await walk.ask("login_user", "POST", f"{auth}/login", json=person)
     sessions = await walk.ask("list_own_sessions", "GET", f"{me}/sessions", token=token)
@@ -240,6 +247,7 @@ async def _walk_account(walk: Walk, email: str, google_token: str) -> None:
     await walk.ask("set_user_roles", "PUT", f"{path}/roles", token=admin, json={"roles": ["publisher"]})
     await walk.ask("disable_user", "POST", f"{path}/disable", token=admin)
     await walk.ask("enable_user", "POST", f"{path}/enable", token=admin)
+    await walk.ask("reset_user_mfa", "DELETE", f"{path}/mfa", token=admin)
     await walk.ask("list_audit", "GET", "/api/v1/admin/audit", token=admin)
 
     session = await walk.ask("login_user", "POST", f"{auth}/login", json=person)

@@ -2,11 +2,31 @@
 
 from collections.abc import AsyncIterator
 
+import pytest
 import pytest_asyncio
 
 from localhost.azurite import Azurite
 from tests.aloud import Aloud
 from tests.scripted_ai import ScriptedAi
+
+SLOWEST_FILES = (
+    "test_failures.py",
+    "test_account_pages.py",
+    "test_drop.py",
+    "test_pages.py",
+    "test_crashes.py",
+    "test_access.py",
+    "test_long_book.py",
+    "test_editing.py",
+    "test_offline.py",
+    "test_host_process.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, so that no worker is left alone with one at the end."""
+    order = {name: place for place, name in enumerate(SLOWEST_FILES)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))
 
 
 @pytest_asyncio.fixture(scope="session")
