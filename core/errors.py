@@ -22,7 +22,7 @@
     ├── ModelRefusedError           500  the AI failed in a way that repeating cannot heal
     └── RejectedAudioError          422  a dropped file that is no usable recording
 
-The HTTP status and the stable slug of each are on its class; `functions/http.py` turns them
+The HTTP status and the stable slug of each are on its class; `functions/replies.py` turns them
 into problem+json, once. What is not in this tree is a bug: logged, and answered as a blank 500.
 """
 

@@ -10,9 +10,10 @@ from core.accounts.models import Proof
 from core.accounts.profiles import ProfileChange
 from core.errors import AloudError
 from functions.accounts import CodeRequest
+from functions.callers import check_form_token, cookie_name
 from functions.files import YEAR, serve
 from functions.forms import Form, explain, faults, parse, read_form_with_file, read_own_form
-from functions.http import check_form_token, check_id, cookie_name, services
+from functions.http import check_id
 from functions.page import (
     HttpFunction,
     Visit,
@@ -22,6 +23,7 @@ from functions.page import (
     redirect,
     retry_after,
 )
+from functions.services import services
 from functions.users import MAX_PICTURE_BYTES, NewEmailRequest, NewPasswordRequest
 
 blueprint = func.Blueprint()

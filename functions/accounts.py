@@ -83,7 +83,16 @@ class CodeRequest(Payload):
     mfa_code: MfaCode
 
 
-@endpoint(blueprint, "POST", f"{API}/auth/register", body=RegisterRequest, reply=UserReply, status=201)
+@endpoint(
+    blueprint,
+    "POST",
+    f"{API}/auth/register",
+    body=RegisterRequest,
+    reply=UserReply,
+    status=201,
+    failures=(409, 429),
+    other={202: ("Where addresses have to be verified: a mail goes there.", AddressReply)},
+)
 async def register_user(call: Call[RegisterRequest, Any]) -> Reply:
     """Make an account.
 
@@ -112,6 +121,7 @@ async def verify_email(call: Call[LinkRequest, Any]) -> Reply:
     body=AddressRequest,
     reply=AddressReply,
     status=202,
+    failures=(429,),
 )
 async def resend_verification(call: Call[AddressRequest, Any]) -> AddressReply:
     """Mail that link again.
@@ -122,7 +132,7 @@ async def resend_verification(call: Call[AddressRequest, Any]) -> AddressReply:
     return AddressReply(email=call.body.email)
 
 
-@endpoint(blueprint, "POST", f"{API}/auth/login", body=LoginRequest, reply=Tokens)
+@endpoint(blueprint, "POST", f"{API}/auth/login", body=LoginRequest, reply=Tokens, failures=(401, 403, 429))
 async def login_user(call: Call[LoginRequest, Any]) -> Tokens:
     """Sign in.
 
@@ -134,7 +144,14 @@ async def login_user(call: Call[LoginRequest, Any]) -> Tokens:
     return await call.services.accounts.sessions.log_in(body.email, body.password, body.mfa_code, call.origin)
 
 
-@endpoint(blueprint, "POST", f"{API}/auth/google-login", body=GoogleLoginRequest, reply=Tokens)
+@endpoint(
+    blueprint,
+    "POST",
+    f"{API}/auth/google-login",
+    body=GoogleLoginRequest,
+    reply=Tokens,
+    failures=(401, 403, 404, 409, 429),
+)
 async def login_with_google(call: Call[GoogleLoginRequest, Any]) -> Tokens:
     """Sign in with Google.
 
@@ -145,7 +162,7 @@ async def login_with_google(call: Call[GoogleLoginRequest, Any]) -> Tokens:
     return await call.services.accounts.sessions.log_in_with_google(body.id_token, body.mfa_code, call.origin)
 
 
-@endpoint(blueprint, "POST", f"{API}/auth/refresh", body=RefreshRequest, reply=Tokens)
+@endpoint(blueprint, "POST", f"{API}/auth/refresh", body=RefreshRequest, reply=Tokens, failures=(401,))
 async def refresh_session(call: Call[RefreshRequest, Any]) -> Tokens:
     """Swap a refresh token for a new pair.
 
@@ -169,7 +186,13 @@ async def logout_user_everywhere(call: Call[None, Any]) -> Reply:
 
 
 @endpoint(
-    blueprint, "POST", f"{API}/auth/password-reset", body=AddressRequest, reply=AddressReply, status=202
+    blueprint,
+    "POST",
+    f"{API}/auth/password-reset",
+    body=AddressRequest,
+    reply=AddressReply,
+    status=202,
+    failures=(429,),
 )
 async def request_password_reset(call: Call[AddressRequest, Any]) -> AddressReply:
     """Mail a link that sets a new password.
@@ -188,7 +211,15 @@ async def reset_password(call: Call[NewPasswordRequest, Any]) -> Reply:
     return Reply(status=204)
 
 
-@endpoint(blueprint, "POST", f"{API}/auth/mfa/setup", access="listener", body=Proof, reply=Setup)
+@endpoint(
+    blueprint,
+    "POST",
+    f"{API}/auth/mfa/setup",
+    access="listener",
+    body=Proof,
+    reply=Setup,
+    failures=(409, 429),
+)
 async def set_up_mfa(call: Call[Proof, Any]) -> Setup:
     """Begin to set up a second factor.
 
@@ -198,7 +229,13 @@ async def set_up_mfa(call: Call[Proof, Any]) -> Setup:
 
 
 @endpoint(
-    blueprint, "POST", f"{API}/auth/mfa/confirm", access="listener", body=CodeRequest, reply=RecoveryCodes
+    blueprint,
+    "POST",
+    f"{API}/auth/mfa/confirm",
+    access="listener",
+    body=CodeRequest,
+    reply=RecoveryCodes,
+    failures=(409, 429),
 )
 async def confirm_mfa(call: Call[CodeRequest, Any]) -> RecoveryCodes:
     """Switch the second factor on.
@@ -208,14 +245,24 @@ async def confirm_mfa(call: Call[CodeRequest, Any]) -> RecoveryCodes:
     return await call.services.accounts.factors.confirm(call.user, call.body.mfa_code, call.origin)
 
 
-@endpoint(blueprint, "DELETE", f"{API}/auth/mfa", access="listener", body=Proof, status=204)
+@endpoint(
+    blueprint, "DELETE", f"{API}/auth/mfa", access="listener", body=Proof, status=204, failures=(409, 429)
+)
 async def remove_mfa(call: Call[Proof, Any]) -> Reply:
     """Switch the second factor off; takes the password and a code."""
     await call.services.accounts.factors.remove(call.user, call.body, call.origin)
     return Reply(status=204)
 
 
-@endpoint(blueprint, "PUT", f"{API}/auth/google", access="listener", body=GoogleLinkRequest, reply=UserReply)
+@endpoint(
+    blueprint,
+    "PUT",
+    f"{API}/auth/google",
+    access="listener",
+    body=GoogleLinkRequest,
+    reply=UserReply,
+    failures=(404, 409, 429),
+)
 async def link_google(call: Call[GoogleLinkRequest, Any]) -> UserReply:
     """Let a Google account open mine, in place of another.
 
@@ -228,7 +275,9 @@ async def link_google(call: Call[GoogleLinkRequest, Any]) -> UserReply:
     return show_user(user, accounts.sessions.roles(user))
 
 
-@endpoint(blueprint, "DELETE", f"{API}/auth/google", access="listener", body=Proof, status=204)
+@endpoint(
+    blueprint, "DELETE", f"{API}/auth/google", access="listener", body=Proof, status=204, failures=(409, 429)
+)
 async def unlink_google(call: Call[Proof, Any]) -> Reply:
     """Let no Google account open mine any more; takes the password, and a code."""
     await call.services.accounts.linking.unlink(call.user, call.body, call.origin)

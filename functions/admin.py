@@ -88,7 +88,15 @@ async def get_job(call: Call[None, Any]) -> JobDetail:
     return await call.services.transcription.job(check_id(call.params["id"]))
 
 
-@endpoint(blueprint, "POST", f"{API}/admin/jobs/{{id}}/retry", access="admin", reply=JobDetail, status=202)
+@endpoint(
+    blueprint,
+    "POST",
+    f"{API}/admin/jobs/{{id}}/retry",
+    access="admin",
+    reply=JobDetail,
+    status=202,
+    failures=(409,),
+)
 async def retry_job(call: Call[None, Any]) -> JobDetail:
     """Run a failed job again; only what is missing is done.
 
@@ -115,7 +123,13 @@ async def list_users(call: Call[None, UserQuery]) -> UserList:
 
 
 @endpoint(
-    blueprint, "PUT", f"{API}/admin/users/{{id}}/roles", access="admin", body=RolesRequest, reply=UserRow
+    blueprint,
+    "PUT",
+    f"{API}/admin/users/{{id}}/roles",
+    access="admin",
+    body=RolesRequest,
+    reply=UserRow,
+    failures=(409,),
 )
 async def set_user_roles(call: Call[RolesRequest, Any]) -> UserRow:
     """Set the roles of an account.
@@ -129,7 +143,9 @@ async def set_user_roles(call: Call[RolesRequest, Any]) -> UserRow:
     return _show(call, await administration.set_roles(call.user, user_id, roles, call.origin))
 
 
-@endpoint(blueprint, "POST", f"{API}/admin/users/{{id}}/disable", access="admin", reply=UserRow)
+@endpoint(
+    blueprint, "POST", f"{API}/admin/users/{{id}}/disable", access="admin", reply=UserRow, failures=(409,)
+)
 async def disable_user(call: Call[None, Any]) -> UserRow:
     """Close an account.
 

@@ -76,6 +76,7 @@ async def browse_own_books(call: Call[None, Listing]) -> OwnBookList:
     body=BookContent,
     reply=BookDetail,
     status=201,
+    failures=(409,),
 )
 async def create_book(call: Call[BookContent, Any]) -> Reply:
     """Add a draft; its audio comes by `/uploads`.
@@ -93,6 +94,8 @@ async def create_book(call: Call[BookContent, Any]) -> Reply:
     access="publisher-of-it",
     body=BookContent,
     reply=BookDetail,
+    failures=(409,),
+    conditional=True,
 )
 async def replace_book(call: Call[BookContent, Any]) -> Reply:
     """Say all of a book anew; what is left out becomes empty. Visibility stays.
@@ -112,6 +115,8 @@ async def replace_book(call: Call[BookContent, Any]) -> Reply:
     access="publisher-of-it",
     body=BookPatch,
     reply=BookDetail,
+    failures=(409,),
+    conditional=True,
 )
 async def change_book(call: Call[BookPatch, Any]) -> Reply:
     """Change some of a book; `{"visibility": "published"}` puts it on sale.
@@ -124,7 +129,9 @@ async def change_book(call: Call[BookPatch, Any]) -> Reply:
     return _tagged(await editing.change(book_id, call.body, call.user, call.origin, call.if_match))
 
 
-@endpoint(blueprint, "DELETE", f"{API}/audiobooks/{{id}}", access="publisher-of-it", status=204)
+@endpoint(
+    blueprint, "DELETE", f"{API}/audiobooks/{{id}}", access="publisher-of-it", status=204, conditional=True
+)
 async def withdraw_book(call: Call[None, Any]) -> Reply:
     """Withdraw a book: nobody finds or buys it any more, who has bought it keeps it."""
     await call.services.editing.withdraw(check_id(call.params["id"]), call.user, call.origin, call.if_match)
@@ -138,6 +145,8 @@ async def withdraw_book(call: Call[None, Any]) -> Reply:
     access="publisher-of-it",
     body=ChaptersRequest,
     reply=ChapterList,
+    failures=(409,),
+    conditional=True,
 )
 async def replace_book_chapters(call: Call[ChaptersRequest, Any]) -> ChapterList:
     """Replace all chapters of a book that has its audio."""
@@ -155,6 +164,7 @@ async def replace_book_chapters(call: Call[ChaptersRequest, Any]) -> ChapterList
     accepts=_PICTURES,
     max_bytes=MAX_COVER_BYTES,
     reply=BookDetail,
+    conditional=True,
 )
 async def set_book_cover(call: Call[bytes, Any]) -> Reply:
     """Set the cover: a JPEG, PNG, WebP or GIF of up to 10 MB.
@@ -180,6 +190,7 @@ async def get_book_processing(call: Call[None, Any]) -> Processing:
     access="publisher-of-it",
     reply=Processing,
     status=202,
+    failures=(409,),
 )
 async def retry_book_processing(call: Call[None, Any]) -> Processing:
     """Try again what has failed; what is done stays done.

@@ -308,6 +308,7 @@ async def get_series(call: Call[None, LimitQuery]) -> Reply:
     query=StreamQuery,
     reply=LinkReply,
     status=302,
+    failures=(403, 409),
 )
 async def stream_book(call: Call[None, StreamQuery]) -> Reply:
     """Go to the audio, which serves ranges.
@@ -327,6 +328,7 @@ async def stream_book(call: Call[None, StreamQuery]) -> Reply:
     access="listener",
     query=TranscriptQuery,
     content_types=tuple(_FORM_TYPES.values()),
+    failures=(403, 409),
 )
 async def get_book_transcript(call: Call[None, TranscriptQuery]) -> Reply:
     """Read the transcript: timed segments as JSON, plain text, SRT or WebVTT."""

@@ -10,8 +10,8 @@ from core.catalog.listing import PART
 from core.catalog.models import BookSummary
 from core.errors import NotFoundError
 from functions.files import serve, tag_of
-from functions.http import services
 from functions.page import Visit, page
+from functions.services import services
 
 blueprint = func.Blueprint()
 

@@ -22,7 +22,7 @@ from core.errors import (
     UnauthenticatedError,
     UnsupportedMediaError,
 )
-from functions.http import check_form_token, cookie_name, form_token
+from functions.callers import check_form_token, cookie_name, form_token
 from functions.multipart import read_multipart
 from functions.page import Visit, make_cookie, retry_after
 from functions.rendering import length_of_time

@@ -10,8 +10,9 @@ from core.caller import Role
 from core.errors import AloudError
 from functions.admin import RolesRequest
 from functions.forms import Form, explain, parse, read_own_form
-from functions.http import check_id, services
+from functions.http import check_id
 from functions.page import Visit, page, redirect, sign_place
+from functions.services import services
 
 blueprint = func.Blueprint()
 

@@ -59,10 +59,12 @@ def _offer(path: str, word: str, kind: NameKind) -> None:
     deleted = (
         "Delete one that no published book names.\n\n409 while published books do; drafts keep the name."
     )
-    shapes: dict[str, Any] = {"access": "admin", "body": NameContent, "reply": NameView}
+    shapes: dict[str, Any] = {"access": "admin", "body": NameContent, "reply": NameView, "failures": (409,)}
     endpoint(blueprint, "POST", at, status=201, **shapes)(_named(f"create_{word}", added, create))
     endpoint(blueprint, "PUT", one, **shapes)(_named(f"change_{word}", changed, change))
-    endpoint(blueprint, "DELETE", one, access="admin", status=204)(_named(f"delete_{word}", deleted, delete))
+    endpoint(blueprint, "DELETE", one, access="admin", status=204, failures=(409,))(
+        _named(f"delete_{word}", deleted, delete)
+    )
 
 
 def _offer_following(path: str, word: str) -> None:

@@ -44,58 +44,12 @@ _FAILURES = {
 }
 
 
-# What an operation answers besides what its shape tells: bad credentials in the body, closed accounts, books
-# that were not bought (403), what is not set up (404), conflicts, counted tries.
-_WORDS = ("author", "narrator", "genre", "series")
-_OWN_FAILURES: dict[str, set[int]] = {
-    "register_user": {409, 429},
-    "resend_verification": {429},
-    "login_user": {401, 403, 429},
-    "login_with_google": {401, 403, 404, 409, 429},
-    "refresh_session": {401},
-    "link_google": {404, 409, 429},
-    "unlink_google": {409, 429},
-    "request_own_export": {429},
-    "request_password_reset": {429},
-    "set_up_mfa": {409, 429},
-    "confirm_mfa": {409, 429},
-    "remove_mfa": {409, 429},
-    "get_own_user": {404},
-    "list_own_sessions": {404},
-    "delete_own_user": {429},
-    "change_own_password": {429},
-    "request_own_email": {429},
-    "confirm_own_email": {409},
-    "stream_book": {403, 409},
-    "get_book_transcript": {403, 409},
-    "retry_job": {409},
-    **{f"{act}_{word}": {409} for act in ("create", "change", "delete") for word in _WORDS},
-    "begin_upload": {403, 404, 429},
-    "renew_upload": {409},
-    "complete_upload": {409},
-    "upload_book": {409, 429},
-    "create_book": {409},
-    "replace_book": {409},
-    "change_book": {409},
-    "replace_book_chapters": {409},
-    "retry_book_processing": {409},
-    "set_user_roles": {409},
-    "disable_user": {409},
-}
-_CONDITIONAL = {"replace_book", "change_book", "withdraw_book", "replace_book_chapters", "set_book_cover"}
-"""What `If-Match` can guard."""
-_OTHER_REPLIES: dict[str, tuple[int, str, str]] = {
-    "register_user": (202, "Where addresses have to be verified: a mail goes there.", "AddressReply"),
-    "health_ready": (503, "A part does not answer.", "HealthReply"),
-}
-
-
 def _failures(endpoint: Endpoint) -> list[int]:
-    codes = {422, 503} | _OWN_FAILURES.get(endpoint.name, set())
+    codes = {422, 503} | set(endpoint.failures)
     is_change, is_open = endpoint.method != "GET", endpoint.access == "anyone"
     if not (is_change and is_open):
         codes |= {401}
-    if endpoint.name in _CONDITIONAL:
+    if endpoint.conditional:
         codes |= {412}
     if endpoint.access in ("publisher", "publisher-of-it", "admin") or (is_change and not is_open):
         codes |= {403}  # the role, or the form token that a cookie needs
@@ -110,6 +64,7 @@ def describe() -> str:
     """Return the description as JSON."""
     bodies = {(e.body, "validation") for e in ENDPOINTS if e.body not in (None, bytes)}
     replies = {(e.reply, "serialization") for e in ENDPOINTS if e.reply is not None}
+    replies |= {(model, "serialization") for e in ENDPOINTS for _, model in e.other.values()}
     shapes = sorted(bodies | replies, key=lambda pair: (pair[0].__name__, pair[1]))
     references, schema = models_json_schema(shapes, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
     paths: dict[str, dict[str, Any]] = {}
@@ -165,13 +120,13 @@ def _parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
                 "schema": property_,
             }
         )
-    if endpoint.name in _CONDITIONAL:
+    if endpoint.conditional:
         found.append(
             {
                 "name": "If-Match",
                 "in": "header",
                 "required": False,
-                "description": "The ETag that the book still has to have.",
+                "description": "The ETag that what is changed still has to have.",
                 "schema": {"type": "string"},
             }
         )
@@ -191,8 +146,7 @@ def _responses(endpoint: Endpoint, references: Any) -> dict[str, Any]:
     problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     for code in _failures(endpoint):
         responses[str(code)] = {"description": _FAILURES[code], "content": problem}
-    if endpoint.name in _OTHER_REPLIES:
-        status, description, model = _OTHER_REPLIES[endpoint.name]
-        content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{model}"}}}
+    for status, (description, model) in endpoint.other.items():
+        content = {"application/json": {"schema": references[model, "serialization"]}}
         responses[str(status)] = {"description": description, "content": content}
     return responses

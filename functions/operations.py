@@ -8,9 +8,11 @@ from pydantic import BaseModel
 
 from core.errors import NotFoundError
 from core.storage.account import Calls
-from functions.http import Call, Reply, endpoint, finish, problem, request_id_of
+from functions.http import Call, Reply, endpoint
 from functions.openapi import describe
 from functions.page import not_found_page
+from functions.replies import finish, problem
+from functions.requests import request_id_of
 
 blueprint = func.Blueprint()
 
@@ -30,7 +32,13 @@ async def health(_: Call[None, Any]) -> HealthReply:
     return HealthReply(status="ok")
 
 
-@endpoint(blueprint, "GET", "/health/ready", reply=HealthReply)
+@endpoint(
+    blueprint,
+    "GET",
+    "/health/ready",
+    reply=HealthReply,
+    other={503: ("A part does not answer.", HealthReply)},
+)
 async def health_ready(call: Call[None, Any]) -> Reply:
     """Tell whether the storage can be reached: 200, or 503 naming the part that cannot."""
     parts = await call.services.operations.readiness()

@@ -21,18 +21,11 @@ from core.errors import (
     UnavailableError,
 )
 from core.storage.account import count_calls
-from functions.http import (
-    cookie_name,
-    describe_error,
-    finish,
-    form_token,
-    origin_of,
-    request_id_of,
-    services,
-    signer,
-    site_cookie,
-)
+from functions.callers import cookie_name, form_token, origin_of, site_cookie
 from functions.rendering import templates
+from functions.replies import describe_error, finish
+from functions.requests import request_id_of
+from functions.services import services, signer
 
 _NEWS_SECONDS = 60
 

@@ -8,8 +8,9 @@ from core.catalog.models import BookSummary
 from core.errors import NotFoundError
 from core.transcription.models import JobView
 from functions.files import DAY, serve, tag_of
-from functions.http import check_id, services
+from functions.http import check_id
 from functions.page import Visit, page, redirect, sign_place
+from functions.services import services
 
 blueprint = func.Blueprint()
 

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from core.catalog.names import QUEUE as WORK_QUEUE
 from core.catalog.service import QUEUE
 from core.transcription.models import QueueName, Step
-from functions.http import services
+from functions.services import services
 
 _log = logging.getLogger("aloud.pipeline")
 

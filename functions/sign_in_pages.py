@@ -11,10 +11,11 @@ from core.errors import (
     MfaRequiredError,
 )
 from functions.accounts import AddressRequest, NewPasswordRequest, RegisterRequest
+from functions.callers import cookie_name
 from functions.files import DAY
 from functions.forms import check_first_form, first_form, parse, read_form, read_own_form
-from functions.http import cookie_name, services
 from functions.page import Visit, local_path, make_cookie, page, redirect
+from functions.services import services
 
 blueprint = func.Blueprint()
 

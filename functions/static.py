@@ -4,8 +4,8 @@ import azure.functions as func
 
 from core.errors import NotFoundError
 from functions.files import DAY, ROOT, YEAR, read_file, serve, static_files, static_version
-from functions.http import services
 from functions.page import Visit, page
+from functions.services import services
 
 blueprint = func.Blueprint()
 

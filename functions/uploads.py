@@ -12,8 +12,9 @@ from core.errors import InvalidError
 from core.storage.blobs import Link
 from core.transcription.metadata import title_from_name
 from core.transcription.uploads import Upload, UploadRequest
-from functions.http import API, Call, Reply, check_id, endpoint, fields_of
+from functions.http import API, Call, Reply, check_id, endpoint
 from functions.multipart import Multipart, read_multipart
+from functions.requests import fields_of
 
 blueprint = func.Blueprint()
 
@@ -64,6 +65,7 @@ def _status_url(book_id: str) -> str:
     body=UploadRequest,
     reply=UploadReply,
     status=201,
+    failures=(403, 404, 429),
 )
 async def begin_upload(call: Call[UploadRequest, Any]) -> Reply:
     """Announce a recording, and get an address to write it to, straight into the storage.
@@ -76,7 +78,7 @@ async def begin_upload(call: Call[UploadRequest, Any]) -> Reply:
     return Reply(_reply(upload, link), status=201, headers={"Location": f"{API}/uploads/{upload.id}"})
 
 
-@endpoint(blueprint, "GET", f"{API}/uploads/{{id}}", access="listener", reply=UploadReply)
+@endpoint(blueprint, "GET", f"{API}/uploads/{{id}}", access="listener", reply=UploadReply, failures=(409,))
 async def renew_upload(call: Call[None, Any]) -> UploadReply:
     """Get another address for an upload of mine that goes on; blocks that have arrived are kept."""
     return _reply(*await call.services.uploads.renew(check_id(call.params["id"]), call.user))
@@ -89,6 +91,7 @@ async def renew_upload(call: Call[None, Any]) -> UploadReply:
     access="listener",
     reply=UploadComplete,
     status=202,
+    failures=(409,),
 )
 async def complete_upload(call: Call[None, Any]) -> UploadComplete:
     """Ask whether the file has arrived as announced.
@@ -113,6 +116,7 @@ async def complete_upload(call: Call[None, Any]) -> UploadComplete:
     too_large=f"A file may have 25 MB here; larger ones go to POST {API}/uploads.",
     reply=UploadedBook,
     status=202,
+    failures=(409, 429),
 )
 async def upload_book(call: Call[bytes, Any]) -> Reply:
     """Add a draft together with its recording, of up to 25 MB: `file`, and the book's fields as text.

@@ -107,7 +107,7 @@ def _show(call: Call[Any, Any], user: User) -> UserReply:
     return show_user(user, call.services.accounts.sessions.roles(user))
 
 
-@endpoint(blueprint, "GET", f"{API}/users/me", access="listener", reply=UserReply)
+@endpoint(blueprint, "GET", f"{API}/users/me", access="listener", reply=UserReply, failures=(404,))
 async def get_own_user(call: Call[None, Any]) -> UserReply:
     """Show my own account."""
     return _show(call, await call.services.accounts.profiles.show(call.user.user_id))
@@ -119,7 +119,16 @@ async def change_own_user(call: Call[ProfileChange, Any]) -> UserReply:
     return _show(call, await call.services.accounts.profiles.change(call.user.user_id, call.body))
 
 
-@endpoint(blueprint, "DELETE", f"{API}/users/me", access="listener", body=Proof, reply=Receipt, status=202)
+@endpoint(
+    blueprint,
+    "DELETE",
+    f"{API}/users/me",
+    access="listener",
+    body=Proof,
+    reply=Receipt,
+    status=202,
+    failures=(429,),
+)
 async def delete_own_user(call: Call[Proof, Any]) -> Receipt:
     """Delete my account and everything in it.
 
@@ -154,7 +163,13 @@ async def remove_own_picture(call: Call[None, Any]) -> UserReply:
 
 
 @endpoint(
-    blueprint, "PUT", f"{API}/users/me/password", access="listener", body=NewPasswordRequest, status=204
+    blueprint,
+    "PUT",
+    f"{API}/users/me/password",
+    access="listener",
+    body=NewPasswordRequest,
+    status=204,
+    failures=(429,),
 )
 async def change_own_password(call: Call[NewPasswordRequest, Any]) -> Reply:
     """Change my password.
@@ -176,6 +191,7 @@ async def change_own_password(call: Call[NewPasswordRequest, Any]) -> Reply:
     body=NewEmailRequest,
     reply=EmailReply,
     status=202,
+    failures=(429,),
 )
 async def request_own_email(call: Call[NewEmailRequest, Any]) -> EmailReply:
     """Move my account to another address.
@@ -188,14 +204,14 @@ async def request_own_email(call: Call[NewEmailRequest, Any]) -> EmailReply:
     return EmailReply(email=body.email)
 
 
-@endpoint(blueprint, "POST", f"{API}/users/me/email/confirm", body=LinkRequest, status=204)
+@endpoint(blueprint, "POST", f"{API}/users/me/email/confirm", body=LinkRequest, status=204, failures=(409,))
 async def confirm_own_email(call: Call[LinkRequest, Any]) -> Reply:
     """Follow the link that confirms the new address."""
     await call.services.accounts.recovery.confirm_email(call.body.token, call.origin)
     return Reply(status=204)
 
 
-@endpoint(blueprint, "GET", f"{API}/users/me/sessions", access="listener", reply=SessionList)
+@endpoint(blueprint, "GET", f"{API}/users/me/sessions", access="listener", reply=SessionList, failures=(404,))
 async def list_own_sessions(call: Call[None, Any]) -> SessionList:
     """List the devices where I am signed in."""
     return SessionList(items=await call.services.accounts.sessions.devices(call.user))
@@ -209,7 +225,15 @@ async def end_own_session(call: Call[None, Any]) -> Reply:
     return Reply(status=204)
 
 
-@endpoint(blueprint, "POST", f"{API}/users/me/export", access="listener", reply=ExportView, status=202)
+@endpoint(
+    blueprint,
+    "POST",
+    f"{API}/users/me/export",
+    access="listener",
+    reply=ExportView,
+    status=202,
+    failures=(429,),
+)
 async def request_own_export(call: Call[None, Any]) -> Reply:
     """Make a copy of everything that is held about me: a ZIP of JSON and files.
 

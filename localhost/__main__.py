@@ -156,7 +156,7 @@ async def product_services(options: argparse.Namespace) -> AsyncIterator["Servic
         os.environ[STORAGE] = connection
         load_local_settings(options.app)
         set_defaults(options.port, options.data, with_demo=False)
-        from functions.http import services
+        from functions.services import services
 
         parts.push_async_callback(services().close)
         yield services()

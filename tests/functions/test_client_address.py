@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import azure.functions as func
 import pytest
 
-from functions.http import client_address, read_address, services
+from functions.callers import client_address, read_address
+from functions.services import services
 from localhost.azurite import Azurite
 
 
