@@ -17,7 +17,8 @@
     ├── InvalidError                422  the payload's fields are wrong
     ├── ThrottledError              429  too many requests, with a time to wait
     ├── UnavailableError            503  a part we need does not answer, with a time to wait
-    │   └── ModelUnavailableError   503  the AI failed in a way that time can heal
+    │   ├── ModelUnavailableError   503  the AI failed in a way that time can heal
+    │   └── PaymentAccountError     503  our account at the payment provider does not work
     ├── StorageLimitError           500  a row, message or transaction over Azure's limits
     ├── ModelRefusedError           500  the AI failed in a way that repeating cannot heal
     └── RejectedAudioError          422  a dropped file that is no usable recording
@@ -125,6 +126,10 @@ class UnavailableError(AloudError):
 
 class ModelUnavailableError(UnavailableError):
     slug, title = "model-unavailable", "The AI does not answer at the moment"
+
+
+class PaymentAccountError(UnavailableError):
+    slug, title = "payments-unavailable", "Nothing can be paid at the moment"
 
 
 class StorageLimitError(AloudError):

@@ -200,6 +200,11 @@ class Settings(BaseModel):
     catalog_refresh_seconds: float = Field(
         5, alias="CATALOG_REFRESH_SECONDS", ge=0, description="How old the catalog may be on any instance."
     )
+    simulated_payments: bool | None = Field(
+        None,
+        alias="SIMULATED_PAYMENTS",
+        description="Buyers may pay with play money; empty: only where the site is on this machine.",
+    )
     alert_email: str = Field(
         "", alias="ALERT_EMAIL", description="Who is told of failures; empty: ADMIN_EMAILS."
     )
@@ -280,6 +285,11 @@ class Settings(BaseModel):
         """Whether an address has to be verified before its first sign-in."""
         required = self.require_verified_email
         return not self.is_local if required is None else required
+
+    @property
+    def play_money_allowed(self) -> bool:
+        """Whether books may be had for money that is none."""
+        return self.is_local if self.simulated_payments is None else self.simulated_payments
 
     @property
     def admins(self) -> frozenset[str]:

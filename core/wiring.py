@@ -1,7 +1,7 @@
 """The composition root: the only file that sees every room. Nothing connects here; first use does."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
 from core.accounts.holdings import Holding
@@ -21,6 +21,8 @@ from core.catalog.work import CatalogWork
 from core.mail import Sender
 from core.mail import connect as connect_mail
 from core.operations.service import Operations
+from core.payments import Provider
+from core.payments import connect as connect_payments
 from core.settings import Settings
 from core.storage import StorageAccount
 from core.transcription.service import Transcription
@@ -44,6 +46,7 @@ class Services:
     transcription: Transcription
     uploads: Uploads
     operations: Operations
+    providers: Mapping[str, Provider]
     media_origin: str
     _account: StorageAccount
     _models: Models
@@ -55,6 +58,8 @@ class Services:
         await self.catalog.close()
         await self._models.close()
         await self._sender.close()
+        for provider in set(self.providers.values()):
+            await provider.close()
         await self._account.close()
 
 
@@ -122,6 +127,7 @@ def build(settings: Settings, account: StorageAccount | None = None) -> Services
         transcription=transcription,
         uploads=announced,
         operations=operations,
+        providers=connect_payments(settings, account),
         media_origin=account.blob_origin(),
         _account=account,
         _models=models,

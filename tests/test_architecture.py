@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ROOMS = {"accounts", "catalog", "operations", "transcription"}
-SHARED = {"backoff", "caller", "errors", "ids", "pictures", "settings", "storage", "ai", "mail"}
+SHARED = {"backoff", "caller", "errors", "ids", "pictures", "settings", "storage", "ai", "mail", "payments"}
 ONE_WAY = {
     "accounts": {"operations"},
     "catalog": {"operations"},
@@ -81,7 +81,9 @@ def test_rooms_call_each_other_one_way_and_keep_their_store(path: Path) -> None:
         assert parts[2] in ("service", "models"), f"{path.name} reaches into {name}"
 
 
-@pytest.mark.parametrize("path", _modules(*(f"core/{part}" for part in ("storage", "ai", "mail"))), ids=str)
+@pytest.mark.parametrize(
+    "path", _modules(*(f"core/{part}" for part in ("storage", "ai", "mail", "payments"))), ids=str
+)
 def test_adapters_know_no_room(path: Path) -> None:
     for name in _imports(path):
         if _begins(name, "core"):

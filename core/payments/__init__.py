@@ -1,0 +1,28 @@
+"""Payments: taking money and giving it back behind one interface; who takes it is the buyer's choice."""
+
+from collections.abc import Mapping
+
+from core.payments.models import Charge, ChargeState, PaymentEvent, PaymentRequest, Provider
+from core.payments.simulated import METHODS, Simulated, SimulatedCharge
+from core.settings import Settings
+from core.storage import StorageAccount
+
+__all__ = [
+    "Charge",
+    "ChargeState",
+    "PaymentEvent",
+    "PaymentRequest",
+    "Provider",
+    "Simulated",
+    "SimulatedCharge",
+    "connect",
+]
+
+
+def connect(settings: Settings, account: StorageAccount) -> Mapping[str, Provider]:
+    """Return the providers that the settings allow, by what a buyer names as `payment_method`."""
+    providers: dict[str, Provider] = {}
+    if settings.play_money_allowed:
+        simulated = Simulated(account.table("charges"), settings)
+        providers |= dict.fromkeys(METHODS, simulated)
+    return providers
