@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from core.payments.models import Charge, ChargeState, PaymentEvent, PaymentRequest, Provider
 from core.payments.simulated import METHODS, Simulated, SimulatedCharge
 from core.settings import Settings
-from core.storage import StorageAccount
+from core.storage.tables import Table
 
 __all__ = [
     "Charge",
@@ -19,10 +19,13 @@ __all__ = [
 ]
 
 
-def connect(settings: Settings, account: StorageAccount) -> Mapping[str, Provider]:
-    """Return the providers that the settings allow, by what a buyer names as `payment_method`."""
+def connect(settings: Settings, charges: Table) -> Mapping[str, Provider]:
+    """Return the providers that the settings allow, by what a buyer names as `payment_method`.
+
+    `charges` is where the simulated one keeps its own.
+    """
     providers: dict[str, Provider] = {}
     if settings.play_money_allowed:
-        simulated = Simulated(account.table("charges"), settings)
+        simulated = Simulated(charges, settings)
         providers |= dict.fromkeys(METHODS, simulated)
     return providers

@@ -77,6 +77,8 @@ class Simulated:
         return _show(await self._table.update(SimulatedCharge, request.user_id, request.order_id, decline))
 
     async def refund(self, request: PaymentRequest, reference: str | None, amount: int) -> None:
+        """Raises NotFoundError where it has never heard of the order."""
+
         def give_back(charge: SimulatedCharge) -> SimulatedCharge | None:
             if charge.state != "paid" or amount > charge.amount:
                 raise ConflictError("Less was paid for this order.")
