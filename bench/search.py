@@ -24,7 +24,7 @@ from core.catalog.index.files import Packed, pack_base
 from core.catalog.index.pointer import BASES, POINTER, Base, Pointer
 from core.catalog.index.publish import make_dense, to_document
 from core.catalog.models import BookDetail, Chapters
-from core.catalog.store import BookStore, ChangeStore, StoredBook
+from core.catalog.store import COUNTED, BookStore, ChangeStore, StoredBook
 from core.settings import Settings
 from core.storage import StorageAccount
 from localhost.azurite import ROOT, STORAGE
@@ -248,7 +248,8 @@ async def _measure_instance(aloud: Aloud, packed: Packed, count: int, shelf: She
         async with asyncio.timeout(120):
             while (await aloud.get("/api/v1/audiobooks"))["total"] != count:
                 await asyncio.sleep(0.2)
-        publisher = CatalogPublisher(container, store, changes, reader)
+        counts = ChangeStore(account.table("changes"), COUNTED)
+        publisher = CatalogPublisher(container, store, changes, counts, reader)
         book, chapters = next(generate(1, first=count + 1, words=shelf.words))
         await store.create(book.model_copy(update={"title": "Zyxwv Unheard"}), chapters)
         started = time.perf_counter()

@@ -16,7 +16,8 @@ from core.catalog.index import CatalogPublisher, CatalogReader
 from core.catalog.names import Names
 from core.catalog.service import QUEUE, Catalog, CatalogNews
 from core.catalog.shelves import Shelves
-from core.catalog.store import BookStore, ChangeStore
+from core.catalog.stats import StatsStore
+from core.catalog.store import COUNTED, BookStore, ChangeStore
 from core.catalog.work import CatalogWork
 from core.mail import Sender
 from core.mail import connect as connect_mail
@@ -98,15 +99,18 @@ def build(settings: Settings, account: StorageAccount | None = None) -> Services
         queues,
         operations,
     )
-    changes = ChangeStore(account.table("changes"))
-    books = BookStore(account.table("books"), changes)
+    book_rows, marks = account.table("books"), account.table("changes")
+    changes, counts = ChangeStore(marks), ChangeStore(marks, COUNTED)
+    books = BookStore(book_rows, changes)
     index = account.container("catalog")
     reader = CatalogReader(index, settings.catalog_refresh_seconds, lambda: queues.send(QUEUE, CatalogNews()))
-    publisher = CatalogPublisher(index, books, changes, reader)
+    publisher = CatalogPublisher(index, books, changes, counts, reader)
     names = Names(account.table("names"), books, reader, queues, operations)
     follows = Follows(account.table("follows"), names)
     accounts.holdings.holders = [_FollowsOfPerson(follows)]
-    catalog = Catalog(books, Shelves(account.table("shelves")), names, reader, publisher, queues, media)
+    stats = StatsStore(book_rows, counts)
+    shelves = Shelves(account.table("shelves"))
+    catalog = Catalog(books, stats, shelves, names, reader, publisher, queues, media)
     editing = Editing(catalog, IsbnClaims(account.table("unique"), books), media, operations)
     imports = Imports(
         account.table("imports"), account.container("imports"), books, editing, queues, operations

@@ -140,6 +140,11 @@ async def keep_catalog(timer: func.TimerRequest) -> None:
     await services().catalog.keep()
 
 
+async def publish_catalog_counts(timer: func.TimerRequest) -> None:
+    """Bring plays and ratings into the catalog's index."""
+    await services().catalog.publish_counts()
+
+
 async def wake_stalled_jobs(timer: func.TimerRequest) -> None:
     """Start again what has had no news for a long time."""
     await services().transcription.wake_stalled()
@@ -165,5 +170,8 @@ _on_queue(
     _foreign_poison_handler("settle_upload_poison", "webjobs-blobtrigger-poison"),
 )
 blueprint.timer_trigger(arg_name="timer", schedule="30 * * * * *", run_on_startup=False)(keep_catalog)
+blueprint.timer_trigger(arg_name="timer", schedule="15 */10 * * * *", run_on_startup=False)(
+    publish_catalog_counts
+)
 blueprint.timer_trigger(arg_name="timer", schedule="0 */5 * * * *", run_on_startup=False)(wake_stalled_jobs)
 blueprint.timer_trigger(arg_name="timer", schedule="0 30 3 * * *", run_on_startup=False)(sweep_accounts)

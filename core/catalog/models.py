@@ -111,7 +111,8 @@ class Book(BaseModel):
     """Row `book`. `revision` grows by one with each change and is the book's ETag.
 
     `release_date` is as exact as it is known: 2019, 2019-05 or 2019-05-01. Editions of one work by
-    several narrators have the same `work_id`.
+    by several narrators have the same `work_id`. How often it is played and how it is rated stands in the row
+    `stats`: both are zero where the row `book` was read alone.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -135,9 +136,9 @@ class Book(BaseModel):
     release_date: str | None = None
     duration_seconds: float | None = None
     price: Money | None = None
-    rating_average: float | None = None
-    rating_count: int = 0
-    plays: int = 0
+    rating_average: float | None = Field(None, exclude=True)
+    rating_count: int = Field(0, exclude=True)
+    plays: int = Field(0, exclude=True)
     visibility: Visibility = "draft"
     processing_status: ProcessingStatus = "waiting"
     processing_reason: str | None = None
@@ -162,6 +163,26 @@ class Book(BaseModel):
     def has_own_cover(self) -> bool:
         """Whether a person has chosen the cover; otherwise it follows the book's file."""
         return self.cover is not None and self.cover.blob.startswith(f"{self.id}/covers/")
+
+
+class Stats(BaseModel):
+    """Row `stats`: what counts up beside a book, apart from it, so that its revision and its ETag stay.
+
+    `recent` are the ids of the last plays: one that is told again is not counted again. `revision` is the
+    row's own.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    plays: int = 0
+    rating_sum: int = 0
+    rating_count: int = 0
+    recent: tuple[str, ...] = ()
+    revision: int = 0
+
+    @property
+    def rating_average(self) -> float | None:
+        return round(self.rating_sum / self.rating_count, 2) if self.rating_count else None
 
 
 class BookSummary(BaseModel):
@@ -206,7 +227,8 @@ class BookDetail(BookSummary):
     updated_at: datetime
 
 
-_SUMMARY_FIELDS = set(BookSummary.model_fields) - {"slug", "authors", "narrators", "cover_url"}
+_COUNTS = {"rating_average", "rating_count", "plays"}
+_SUMMARY_FIELDS = set(BookSummary.model_fields) - {"slug", "authors", "narrators", "cover_url"} - _COUNTS
 _DETAIL_FIELDS = set(BookDetail.model_fields) - set(BookSummary.model_fields) - {"chapters", "owned"}
 
 
@@ -214,6 +236,7 @@ def summarise(book: Book) -> BookSummary:
     """Return what a list shows of a book."""
     return BookSummary(
         **book.model_dump(include=_SUMMARY_FIELDS),
+        **{name: getattr(book, name) for name in _COUNTS},
         slug=book.slug,
         authors=list(book.authors),
         narrators=list(book.narrators),

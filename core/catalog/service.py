@@ -24,6 +24,7 @@ from core.catalog.models import (
 )
 from core.catalog.names import Names, apply_names
 from core.catalog.shelves import Shelves
+from core.catalog.stats import StatsStore
 from core.catalog.store import BeforeWrite, BookStore
 from core.errors import (
     ConflictError,
@@ -54,6 +55,7 @@ class Catalog:
     def __init__(
         self,
         store: BookStore,
+        stats: StatsStore,
         shelves: Shelves,
         names: Names,
         reader: CatalogReader,
@@ -62,6 +64,7 @@ class Catalog:
         media: Container,
     ) -> None:
         self._store = store
+        self._stats = stats
         self._shelves = shelves
         self._names = names
         self._reader = reader
@@ -297,9 +300,20 @@ class Catalog:
         except UnavailableError as error:
             _log.warning("the index follows later, nobody could be told: %s", error.detail)
 
+    async def add_play(self, book_id: str, play_id: str) -> None:
+        """Count a play of a book that is there, once: the same `play_id` again changes nothing.
+
+        The book's revision stays; the index shows it within some minutes. Again after an UnavailableError.
+        """
+        await self._stats.add_play(book_id, play_id)
+
     async def publish(self) -> int:
         """Bring the index up to date with what has changed; return its revision."""
         return await self._publisher.publish()
+
+    async def publish_counts(self) -> int:
+        """Bring the index up to date with plays and ratings; return its revision."""
+        return await self._publisher.publish_counts()
 
     async def keep(self) -> None:
         """Publish what no message told of, repair the index, and give it a new base when that is due."""

@@ -1,23 +1,27 @@
 """Where books are kept: `books`, one partition a book; `changes`: those that the index has to follow."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict
 
-from core.catalog.models import Book, Chapter, Chapters
+from core.catalog.models import Book, Chapter, Chapters, Stats
 from core.errors import NotFoundError
 from core.ids import now
 from core.storage.tables import Insert, Put, Stored, Table
 
 BeforeWrite = Callable[[Book, Book], Awaitable[None]]
 
-_PENDING = "pending"
+PENDING = "pending"
+COUNTED = "counted"
 
 
 class Change(BaseModel):
-    """Row of `changes`, under the book's id: the index has to show that revision or a later one."""
+    """Row of `changes`, under the book's id: the index has to show that revision or a later one.
+
+    In the partition `pending` the revision is the book's, in `counted` that of its row `stats`.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -28,16 +32,17 @@ class Change(BaseModel):
 class ChangeStore:
     """A row is written before its book is, and removed after a swap that contains it: a crash loses none."""
 
-    def __init__(self, changes: Table) -> None:
+    def __init__(self, changes: Table, partition: str = PENDING) -> None:
         self._changes = changes
+        self._partition = partition
 
     async def mark(self, book_id: str, revision: int) -> None:
         """Say that a book is about to get that revision."""
-        await self._changes.put(Change(revision=revision, marked_at=now()), _PENDING, book_id)
+        await self._changes.put(Change(revision=revision, marked_at=now()), self._partition, book_id)
 
     async def pending(self) -> AsyncIterator[Stored[Change]]:
         """Yield the rows of books that the index does not show yet as they are."""
-        async for stored in self._changes.each(Change, _PENDING):
+        async for stored in self._changes.each(Change, self._partition):
             yield stored
 
     async def settle(self, stored: Stored[Change]) -> None:
@@ -47,10 +52,11 @@ class ChangeStore:
 
 @dataclass(frozen=True)
 class StoredBook:
-    """A book with its chapters."""
+    """A book, with what is counted of it, and its chapters."""
 
     book: Book
     chapters: Chapters
+    stats: Stats = field(default_factory=Stats)
 
 
 class BookStore:
@@ -63,9 +69,11 @@ class BookStore:
         book = _date_publication(book)
         if book.visibility == "published":
             await self._changes.mark(book.id, book.revision)
-        await self._books.transact(
-            book.id, [Insert("book", book), Insert("chapters", Chapters(items=chapters))]
-        )
+        rows = [Insert("book", book), Insert("chapters", Chapters(items=chapters))]
+        counted = _counts_of(book)
+        if counted != Stats():
+            rows.append(Insert("stats", counted))
+        await self._books.transact(book.id, rows)
 
     async def book(self, book_id: str) -> Book:
         """Raises NotFoundError."""
@@ -124,11 +132,13 @@ class BookStore:
         self, book_id: str | None = None, after: str | None = None
     ) -> AsyncIterator[StoredBook]:
         """Yield every book (or that one, or those after one), in the order of ids."""
-        shapes: dict[str, type[BaseModel]] = {"book": Book, "chapters": Chapters}
+        shapes: dict[str, type[BaseModel]] = {"book": Book, "chapters": Chapters, "stats": Stats}
         async for rows in self._books.groups(shapes, book_id, after):
-            book, chapters = rows.get("book"), rows.get("chapters", Chapters())
-            if isinstance(book, Book) and isinstance(chapters, Chapters):
-                yield StoredBook(book, chapters)
+            book, chapters, stats = rows.get("book"), rows.get("chapters"), rows.get("stats")
+            if isinstance(book, Book):
+                stats = stats if isinstance(stats, Stats) else Stats()
+                chapters = chapters if isinstance(chapters, Chapters) else Chapters()
+                yield StoredBook(_with_counts(book, stats), chapters, stats)
 
 
 def _date_publication(book: Book) -> Book:
@@ -136,3 +146,18 @@ def _date_publication(book: Book) -> Book:
     if book.visibility != "published" or book.published_at is not None:
         return book
     return book.model_copy(update={"published_at": now()})
+
+
+def _with_counts(book: Book, stats: Stats) -> Book:
+    counts = {
+        "plays": stats.plays,
+        "rating_count": stats.rating_count,
+        "rating_average": stats.rating_average,
+    }
+    return book.model_copy(update=counts)
+
+
+def _counts_of(book: Book) -> Stats:
+    """Return what a book that comes from elsewhere brings along."""
+    total = round((book.rating_average or 0) * book.rating_count)
+    return Stats(plays=book.plays, rating_sum=total, rating_count=book.rating_count)

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import logging
 import tempfile
+from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
@@ -29,6 +30,9 @@ from core.storage.tables import Stored
 
 _log = logging.getLogger("aloud.catalog")
 
+Reached = Callable[[StoredBook], int]
+"""Which of a book's revisions a mark is about."""
+
 _TRIES = 20
 _READS = 16
 _SCAN_BATCH = 200
@@ -46,11 +50,17 @@ _COLLECTED_AFTER = 256
 
 class CatalogPublisher:
     def __init__(
-        self, container: Container, books: BookStore, changes: ChangeStore, reader: CatalogReader
+        self,
+        container: Container,
+        books: BookStore,
+        changes: ChangeStore,
+        counts: ChangeStore,
+        reader: CatalogReader,
     ) -> None:
         self._container = container
         self._books = books
         self._changes = changes
+        self._counts = counts
         self._reader = reader
         self._turn = asyncio.Lock()
         self._begun = 0
@@ -66,11 +76,13 @@ class CatalogPublisher:
             if self._begun > asked:
                 return self._revision
             self._begun += 1
-            more = True
-            while more:
-                pointer, more = await self._publish_some()
-                self._revision = pointer.revision
+            self._revision = await self._publish_all(self._changes, lambda stored: stored.book.revision)
             return self._revision
+
+    async def publish_counts(self) -> int:
+        """Publish what was counted of books, plays and ratings; return the catalog's revision."""
+        async with self._turn:
+            return await self._publish_all(self._counts, lambda stored: stored.stats.revision)
 
     async def keep(self) -> None:
         """Do what no message asks for: what a lost one left behind, repairs, a new base when it is due."""
@@ -126,14 +138,20 @@ class CatalogPublisher:
 
     # One segment
 
-    async def _publish_some(self) -> tuple[Pointer, bool]:
+    async def _publish_all(self, marks: ChangeStore, reached: Reached) -> int:
+        more = True
+        while more:
+            pointer, more = await self._publish_some(marks, reached)
+        return pointer.revision
+
+    async def _publish_some(self, marks: ChangeStore, reached: Reached) -> tuple[Pointer, bool]:
         """Publish up to a segment's worth of changes; tell whether there may be more."""
         for _ in range(_TRIES):
             pointer, etag = await self._read_pointer()
             if pointer is None:
                 await self.rebuild()
                 continue
-            found, done, more = await self._read_changes()
+            found, done, more = await self._read_changes(marks, reached)
             if not found:
                 await self._settle(done)
                 return pointer, False
@@ -143,7 +161,9 @@ class CatalogPublisher:
                 return new, more
         raise UnavailableError("Too many builders of the catalog at once.", retry_after=5)
 
-    async def _read_changes(self) -> tuple[list[Document], list[Stored[Change]], bool]:
+    async def _read_changes(
+        self, marks: ChangeStore, reached: Reached
+    ) -> tuple[list[Document], list[Stored[Change]], bool]:
         """Return the changed books as they are now, the rows that this settles, and whether there are more.
 
         A row whose book has not reached its revision, or is not there, belongs to a write that is under
@@ -158,16 +178,16 @@ class CatalogPublisher:
             nonlocal size
             books = await asyncio.gather(*(self._books.stored(stored.key) for stored in batch))
             for stored, book in zip(batch, books, strict=True):
-                reached = book is not None and book.book.revision >= stored.value.revision
-                if not reached and stored.value.marked_at > now() - _ABANDONED:
+                is_there = book is not None and reached(book) >= stored.value.revision
+                if not is_there and stored.value.marked_at > now() - _ABANDONED:
                     continue
                 done.append(stored)
-                if reached or book is None:
+                if is_there or book is None:
                     found.append(to_document(stored.key, book))
                     size += len(found[-1].model_dump_json())
             batch.clear()
 
-        async for stored in self._changes.pending():
+        async for stored in marks.pending():
             batch.append(stored)
             if len(batch) == _READS:
                 await read()

@@ -9,7 +9,8 @@ import pytest_asyncio
 
 from core.catalog.index import CatalogPublisher, CatalogReader
 from core.catalog.models import Book, Chapter, Money, PersonName
-from core.catalog.store import BookStore, ChangeStore
+from core.catalog.stats import StatsStore
+from core.catalog.store import COUNTED, BookStore, ChangeStore
 from core.ids import new_id, now
 from core.settings import Settings
 from core.storage import StorageAccount
@@ -41,6 +42,8 @@ class House:
     container: Container
     store: BookStore
     changes: ChangeStore
+    counts: ChangeStore
+    stats: StatsStore
     publisher: CatalogPublisher
     reader: CatalogReader
     calls: list[str] = field(default_factory=list)
@@ -55,7 +58,7 @@ class House:
         return reader
 
     def builder(self, reader: CatalogReader | None = None) -> CatalogPublisher:
-        return CatalogPublisher(self.container, self.store, self.changes, reader or self.reader)
+        return CatalogPublisher(self.container, self.store, self.changes, self.counts, reader or self.reader)
 
     async def add(self, *titles: str, **changes: Any) -> list[Book]:
         books = [make_book(title, **changes) for title in titles]
@@ -77,7 +80,9 @@ async def open_house(azurite: Azurite) -> AsyncIterator[Callable[[], House]]:
     def build() -> House:
         name = f"t{new_id()}"
         changes = ChangeStore(account.table(f"{name}changes"))
+        counts = ChangeStore(account.table(f"{name}changes"), COUNTED)
         store = BookStore(account.table(f"{name}books"), changes)
+        stats = StatsStore(account.table(f"{name}books"), counts)
         container = account.container(name)
         calls: list[str] = []
 
@@ -85,8 +90,8 @@ async def open_house(azurite: Azurite) -> AsyncIterator[Callable[[], House]]:
             calls.append("build")
 
         reader = CatalogReader(container, 0, call)
-        publisher = CatalogPublisher(container, store, changes, reader)
-        house = House(account, container, store, changes, publisher, reader, calls, [reader])
+        publisher = CatalogPublisher(container, store, changes, counts, reader)
+        house = House(account, container, store, changes, counts, stats, publisher, reader, calls, [reader])
         houses.append(house)
         return house
 
