@@ -19,6 +19,8 @@ from core.catalog.shelves import Shelves
 from core.catalog.stats import StatsStore
 from core.catalog.store import COUNTED, BookStore, ChangeStore
 from core.catalog.work import CatalogWork
+from core.commerce.ownership import Ownership
+from core.commerce.store import CommerceStore
 from core.mail import Sender
 from core.mail import connect as connect_mail
 from core.operations.service import Operations
@@ -91,9 +93,10 @@ def build(settings: Settings, account: StorageAccount | None = None) -> Services
     operations = Operations(
         settings, account, account.table("alerts"), account.table("audit"), queues, sender
     )
+    users = account.table("users")
     accounts = Accounts(
         settings,
-        AccountStore(account.table("accounts"), account.table("users")),
+        AccountStore(account.table("accounts"), users),
         account.container("pictures"),
         account.container("exports"),
         queues,
@@ -109,8 +112,9 @@ def build(settings: Settings, account: StorageAccount | None = None) -> Services
     follows = Follows(account.table("follows"), names)
     accounts.holdings.holders = [_FollowsOfPerson(follows)]
     stats = StatsStore(book_rows, counts)
+    owners = Ownership(CommerceStore(users))
     shelves = Shelves(account.table("shelves"))
-    catalog = Catalog(books, stats, shelves, names, reader, publisher, queues, media)
+    catalog = Catalog(books, stats, owners, shelves, names, reader, publisher, queues, media)
     editing = Editing(catalog, IsbnClaims(account.table("unique"), books), media, operations)
     imports = Imports(
         account.table("imports"), account.container("imports"), books, editing, queues, operations

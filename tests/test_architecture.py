@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-ROOMS = {"accounts", "catalog", "operations", "transcription"}
+ROOMS = {"accounts", "catalog", "commerce", "operations", "transcription"}
 SHARED = {"backoff", "caller", "errors", "ids", "pictures", "settings", "storage", "ai", "mail", "payments"}
 ONE_WAY = {
     "accounts": {"operations"},
     "catalog": {"operations"},
+    "commerce": {"catalog", "accounts", "operations"},
     "transcription": {"catalog", "operations"},
     "operations": set(),
 }

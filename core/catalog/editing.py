@@ -96,6 +96,12 @@ class Price(Money):
     amount: int = Field(ge=0, le=10_000_000)
 
 
+class OtherPrice(Price):
+    """A price in another currency than the book's `price`."""
+
+    amount: int = Field(gt=0, le=10_000_000)
+
+
 class SeriesEntry(BaseModel):
     """A series by name, and the book's place in it (1, 2, 2.5)."""
 
@@ -124,6 +130,9 @@ class _Content(BaseModel):
     language: Language | None = None
     release_date: ReleaseDate | None = None
     price: Price | None = None
+    other_prices: Annotated[tuple[OtherPrice, ...], Field(max_length=20)] = Field(
+        (), description="In other currencies; a book that is free has none."
+    )
     work_id: Annotated[str, StringConstraints(pattern=ID_PATTERN)] | None = Field(
         None, description="Editions of one work, by several narrators, name the same one."
     )
@@ -186,6 +195,7 @@ class Editing:
         )
         fields = _fields(content, set(BookContent.model_fields))
         book = await self._catalog.with_known_names(empty.model_copy(update=fields))
+        _check_prices(book)
         token = None if book.isbn is None else await self._claims.take(book.isbn, book.id)
         try:
             await self._operations.record("book.created", caller.user_id or None, book.id, origin)
@@ -295,6 +305,7 @@ class Editing:
             check_revision(book, revisions)
             changed = change(book)
             _check_visibility(book, changed)
+            _check_prices(changed)
             return changed
 
         async def prepare(old: Book, new: Book) -> None:
@@ -359,10 +370,28 @@ def _fields(content: _Content, names: set[str]) -> dict[str, Any]:
         fields["series"] = place
     price = fields.get("price")
     if price is not None:
-        fields["price"] = Money(amount=price.amount, currency=price.currency)
+        fields["price"] = _money(price)
+    if "other_prices" in fields:
+        fields["other_prices"] = tuple(_money(other) for other in fields["other_prices"])
     if "tags" in fields:
         fields["has_own_tags"] = bool(fields["tags"])
     return fields
+
+
+def _money(price: Price) -> Money:
+    return Money(amount=price.amount, currency=price.currency)
+
+
+def _check_prices(book: Book) -> None:
+    """Raises InvalidError where a book would have two prices in a currency, or others but no first one."""
+    if not book.other_prices:
+        return
+    if book.price is None or book.price.amount == 0:
+        message = "A book has prices in other currencies beside a `price`, and none if that is 0."
+        raise InvalidError("Check the prices.", (("other_prices", message),))
+    currencies = [price.currency for price in (book.price, *book.other_prices)]
+    if len(set(currencies)) < len(currencies):
+        raise InvalidError("Check the prices.", (("other_prices", "Give each currency one price."),))
 
 
 def _check_visibility(old: Book, new: Book) -> None:
@@ -405,6 +434,9 @@ def _describe(old: Book, new: Book) -> str:
             said.append(
                 f"price={'none' if new.price is None else f'{new.price.amount} {new.price.currency}'}"
             )
+        elif name == "other_prices":
+            prices = " + ".join(f"{price.amount} {price.currency}" for price in new.other_prices)
+            said.append(f"other_prices={prices or 'none'}")
         elif name == "visibility":
             said.append(f"visibility={new.visibility}")
         else:

@@ -152,7 +152,9 @@ def _isbn_of(text: str) -> dict[str, str]:
 def to_line(book: Book) -> str:
     """Return a book as a line of JSON, as the import takes it."""
     said = {
-        **book.model_dump(mode="json", include=set(_PLAIN) | {"genres", "tags", "price", "series"}),
+        **book.model_dump(
+            mode="json", include=set(_PLAIN) | {"genres", "tags", "price", "other_prices", "series"}
+        ),
         "authors": [person.name for person in book.authors],
         "narrators": [person.name for person in book.narrators],
     }

@@ -136,6 +136,8 @@ class Book(BaseModel):
     release_date: str | None = None
     duration_seconds: float | None = None
     price: Money | None = None
+    other_prices: tuple[Money, ...] = Field((), description="In other currencies, each at most once.")
+    sold: bool = Field(False, description="Somebody has bought it, or was about to: it is never deleted.")
     rating_average: float | None = Field(None, exclude=True)
     rating_count: int = Field(0, exclude=True)
     plays: int = Field(0, exclude=True)
@@ -158,6 +160,18 @@ class Book(BaseModel):
         ascii_title = unicodedata.normalize("NFKD", self.title).encode("ascii", "ignore").decode().lower()
         words = re.sub(r"[^a-z0-9]+", "-", ascii_title).strip("-")[:60].strip("-")
         return f"{words}-{self.id}" if words else self.id
+
+    @property
+    def is_free(self) -> bool:
+        """Whether everyone who has signed in may hear it."""
+        return self.visibility == "published" and self.price is not None and self.price.amount == 0
+
+    def price_in(self, currency: str) -> Money | None:
+        """Return what the book costs in a currency; what is free is so in all of them."""
+        if self.price is not None and self.price.amount == 0:
+            return Money(amount=0, currency=currency)
+        prices = (self.price, *self.other_prices)
+        return next((price for price in prices if price is not None and price.currency == currency), None)
 
     @property
     def has_own_cover(self) -> bool:
@@ -215,6 +229,7 @@ class BookSummary(BaseModel):
 class BookDetail(BookSummary):
     """A book on its own page."""
 
+    other_prices: list[Money] = []
     description: str | None
     publisher: str | None
     isbn: str | None = None

@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel
 
@@ -36,6 +36,7 @@ from core.errors import (
 )
 from core.storage.blobs import Container, Link
 from core.storage.queues import Queues
+from core.storage.tables import Stored
 
 _log = logging.getLogger("aloud.catalog")
 
@@ -51,11 +52,19 @@ class CatalogNews(BaseModel):
     book_id: str | None = None
 
 
+class Owners(Protocol):
+    """Who has bought what."""
+
+    async def owns(self, user_id: str, book_id: str) -> bool:
+        """Tell whether a book is a person's own, at the cost of one read."""
+
+
 class Catalog:
     def __init__(
         self,
         store: BookStore,
         stats: StatsStore,
+        owners: Owners,
         shelves: Shelves,
         names: Names,
         reader: CatalogReader,
@@ -65,6 +74,7 @@ class Catalog:
     ) -> None:
         self._store = store
         self._stats = stats
+        self._owners = owners
         self._shelves = shelves
         self._names = names
         self._reader = reader
@@ -147,17 +157,20 @@ class Catalog:
     async def show(self, book_id: str, caller: Caller | None) -> BookDetail:
         """Return a book as the caller may see it. Raises NotFoundError for another's draft.
 
-        Who has not signed in gets what the index has; a book that it does not have yet is read.
+        Who has not signed in gets what the index has; a book that it does not have yet is read. Who has
+        bought a book sees it after its withdrawal, too.
         """
         if caller is None:
             shown = await self._shown(book_id)
             if shown is not None:
                 return BookDetail.model_validate_json(shown)
-        book, chapters = await self._store.book_with_chapters(book_id)
-        _check_visible(book, caller)
+        (book, chapters), owns = await asyncio.gather(
+            self._store.book_with_chapters(book_id), self._owns(caller, book_id)
+        )
+        _check_visible(book, caller, owns)
         if book.processing_status != "ready" and not _manages(book, caller):
             book = book.model_copy(update={"processing_reason": None})
-        return detail(book, chapters, None if caller is None else _may_hear(book, caller))
+        return detail(book, chapters, None if caller is None else owns or _may_hear(book, caller))
 
     async def _shown(self, book_id: str) -> bytes | None:
         try:
@@ -174,7 +187,8 @@ class Catalog:
     ) -> tuple[bytes, str]:
         """Return the cover's bytes, of about `size` pixels, and content type. Raises NotFoundError."""
         book = await self._store.book(book_id)
-        _check_visible(book, caller)
+        if not _is_visible(book, caller):
+            _check_visible(book, caller, await self._owns(caller, book_id))
         if book.cover is None:
             raise NotFoundError("This book has no cover.")
         return await read_cover(self._media, book.cover, size, webp)
@@ -207,11 +221,24 @@ class Catalog:
     async def _heard_by(self, book_id: str, caller: Caller | None) -> Book:
         if caller is None:
             raise UnauthenticatedError("Sign in to listen.")
-        book = await self._store.book(book_id)
-        _check_visible(book, caller)
-        if not _may_hear(book, caller):
+        book, owns = await asyncio.gather(self._store.book(book_id), self._owns(caller, book_id))
+        _check_visible(book, caller, owns)
+        if not (owns or _may_hear(book, caller)):
             raise NotOwnedError("Buy this book to hear and read it.")
         return book
+
+    async def _owns(self, caller: Caller | None, book_id: str) -> bool:
+        return caller is not None and await self._owners.owns(caller.user_id, book_id)
+
+    # What the shop asks: read from the tables, since money depends on it
+
+    async def read(self, book_ids: Iterable[str]) -> dict[str, Stored[Book]]:
+        """Return those of the books that there are as they are now, whoever asks, in one round."""
+        return await self._store.read(book_ids)
+
+    async def mark_sold(self, books: Iterable[Stored[Book]]) -> None:
+        """Note that books, as they were read, are being bought, so that they are never deleted."""
+        await asyncio.gather(*(self._store.mark_sold(stored) for stored in books if not stored.value.sold))
 
     # What publishers and the pipeline do
 
@@ -339,11 +366,14 @@ def check_manages(book: Book, caller: Caller) -> None:
         raise ForbiddenError("This needs the role publisher.")
 
 
-def _check_visible(book: Book, caller: Caller | None) -> None:
-    if book.visibility != "published" and not _manages(book, caller):
+def _is_visible(book: Book, caller: Caller | None) -> bool:
+    return book.visibility == "published" or _manages(book, caller)
+
+
+def _check_visible(book: Book, caller: Caller | None, owns: bool = False) -> None:
+    if not (owns or _is_visible(book, caller)):
         raise NotFoundError("There is no such book.")
 
 
 def _may_hear(book: Book, caller: Caller) -> bool:
-    free = book.visibility == "published" and book.price is not None and book.price.amount == 0
-    return free or _manages(book, caller)
+    return book.is_free or _manages(book, caller)

@@ -1,13 +1,14 @@
 """Where books are kept: `books`, one partition a book; `changes`: those that the index has to follow."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict
 
 from core.catalog.models import Book, Chapter, Chapters, Stats
-from core.errors import NotFoundError
+from core.errors import NotFoundError, StaleError
 from core.ids import now
 from core.storage.tables import Insert, Put, Stored, Table
 
@@ -99,6 +100,18 @@ class BookStore:
             raise NotFoundError("There is no such book.")
         return stored.book, stored.chapters
 
+    async def read(self, book_ids: Iterable[str]) -> dict[str, Stored[Book]]:
+        """Return those of the books that there are, read at the same time."""
+        found = await asyncio.gather(*(self._books.find(Book, book_id, "book") for book_id in book_ids))
+        return {stored.value.id: stored for stored in found if stored is not None}
+
+    async def mark_sold(self, stored: Stored[Book]) -> None:
+        """Note on a book as it was read that it is sold; nobody sees it, so its revision stays."""
+        try:
+            await self._books.replace(stored, _sell(stored.value))
+        except StaleError:
+            await self._books.update(Book, stored.partition, "book", _sell)
+
     async def update(
         self,
         book_id: str,
@@ -139,6 +152,10 @@ class BookStore:
                 stats = stats if isinstance(stats, Stats) else Stats()
                 chapters = chapters if isinstance(chapters, Chapters) else Chapters()
                 yield StoredBook(_with_counts(book, stats), chapters, stats)
+
+
+def _sell(book: Book) -> Book:
+    return book.model_copy(update={"sold": True})
 
 
 def _date_publication(book: Book) -> Book:

@@ -1,0 +1,88 @@
+"""A shop on a real storage: instances of the product, people, books, and a look at what was written."""
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest_asyncio
+
+from core.accounts.models import User
+from core.caller import Caller
+from core.catalog.models import Book, MediaFile
+from core.commerce.models import Owned
+from core.commerce.store import CommerceStore
+from core.ids import new_id, now
+from core.settings import Settings
+from core.storage import StorageAccount, Watch
+from core.wiring import build
+from localhost.azurite import Azurite
+from tests.core.catalog.conftest import make_book
+
+SETTINGS = {"JWT_SIGNING_KEY": "k" * 32}
+
+
+class Shop:
+    """One instance of the product."""
+
+    def __init__(self, settings: Settings, watch: Watch | None = None) -> None:
+        account = StorageAccount(settings, watch)
+        self.services = build(settings, account)
+        self.catalog = self.services.catalog
+        self.users = account.table("users")
+        self.media = account.container("media")
+        self.store = CommerceStore(self.users)
+
+    async def close(self) -> None:
+        await self.services.close()
+
+    async def join(self, **fields: Any) -> Caller:
+        """Return a new person who is signed in."""
+        user_id = new_id()
+        facts = {"email": f"{user_id}@example.com", "email_verified": True, "display_name": "Ada"}
+        await self.users.insert(User(id=user_id, created_at=now(), **(facts | fields)), user_id, "user")
+        return Caller(user_id=user_id, session_id="", roles=frozenset({"listener"}))
+
+    async def stock(self, title: str = "A book", **fields: Any) -> Book:
+        """Put a book with audio and transcript on the shelf."""
+        book = make_book(title, **fields)
+        audio = MediaFile(blob=f"{book.id}.mp3", content_type="audio/mpeg", size=1)
+        book = book.model_copy(update={"audio": audio, "transcript_prefix": book.id})
+        await self.catalog.create(book)
+        await self.media.write(f"{book.id}.txt", b"words", "text/plain")
+        return book
+
+    async def withdraw(self, book: Book) -> None:
+        await self.catalog.update(book.id, lambda now: now.model_copy(update={"visibility": "withdrawn"}))
+
+    async def give(self, person: Caller, book: Book, state: str = "owned") -> None:
+        """Let a person own a book, or be about to."""
+        owned = Owned.model_validate(
+            {"book_id": book.id, "order_id": "none", "state": state, "acquired_at": now()}
+        )
+        await self.users.insert(owned, person.user_id, f"owned_{book.id}")
+
+    async def owned(self, person: Caller) -> dict[str, str]:
+        """Return the state of each book that a person has."""
+        return {owned.book_id: owned.state async for owned in self.store.owned(person.user_id)}
+
+
+Start = Callable[..., Shop]
+
+
+@pytest_asyncio.fixture
+async def start(azurite: Azurite) -> AsyncIterator[Start]:
+    """Return a function that starts an instance with these settings; all are closed after the test."""
+    started: list[Shop] = []
+
+    def build_one(watch: Watch | None = None, **settings: str) -> Shop:
+        given = {"AzureWebJobsStorage": azurite.connection_string, **SETTINGS, **settings}
+        started.append(Shop(Settings.read(given), watch))
+        return started[-1]
+
+    yield build_one
+    for shop in started:
+        await shop.close()
+
+
+@pytest_asyncio.fixture
+async def shop(start: Start) -> Shop:
+    return start()
