@@ -28,10 +28,19 @@ from core.payments import Provider
 from core.payments import connect as connect_payments
 from core.settings import Settings
 from core.storage import StorageAccount
+from core.transcription.assembling import Assemble
+from core.transcription.books import BookTarget
+from core.transcription.drops import Drops
+from core.transcription.finishing import Finish
+from core.transcription.ingesting import Ingest
+from core.transcription.progress import Progress
 from core.transcription.service import Transcription
 from core.transcription.steps import Steps
 from core.transcription.store import JobStore
+from core.transcription.target import Targets
+from core.transcription.transcribing import Transcribe
 from core.transcription.uploads import Uploads
+from core.transcription.workshop import Workshop
 
 
 @dataclass(frozen=True)
@@ -120,9 +129,26 @@ def build(settings: Settings, account: StorageAccount | None = None) -> Services
         account.table("imports"), account.container("imports"), books, editing, queues, operations
     )
     jobs = JobStore(account.table("jobs"), account.container("work"))
-    steps = Steps(settings, jobs, queues, catalog, models, uploads, media)
     announced = Uploads(settings, account.table("uploads"), uploads, catalog, operations)
-    transcription = Transcription(settings, jobs, steps, catalog, operations, uploads, announced)
+    workshop = Workshop()
+    targets: Targets = {"book": BookTarget(settings, catalog, models, workshop, uploads, media)}
+    progress = Progress(jobs, targets)
+    finish = Finish(jobs, progress, targets)
+    steps = Steps(
+        settings,
+        jobs,
+        queues,
+        progress,
+        {
+            "ingest": Ingest(settings, jobs, progress, workshop, targets).run,
+            "transcribe": Transcribe(jobs, progress, workshop, targets, models).run,
+            "assemble": Assemble(jobs, progress, workshop, targets).run,
+            "enrich": finish.enrich,
+            "index": finish.index,
+        },
+    )
+    drops = Drops(settings, jobs, steps, progress, catalog, uploads, announced)
+    transcription = Transcription(settings, jobs, steps, progress, workshop, drops, operations)
     return Services(
         settings=settings,
         accounts=accounts,

@@ -18,6 +18,7 @@ _ORDER: dict[ProcessingStatus, int] = {
     "enriching": 5,
 }
 QueueName = Literal["ingest", "transcribe", "assemble", "enrich", "index"]
+TargetKind = Literal["book"]
 
 
 class Source(BaseModel):
@@ -64,7 +65,7 @@ class Settled(ChunkCounts):
 
 
 class Job(Work):
-    """Row `job`: one run of the pipeline over one version of one file.
+    """Row `job`: one run of the pipeline over one version of one file, for what `target` and its id name.
 
     `run` counts an admin's retries; messages of an earlier run are dropped. `total` counts chunks, and
     `settled` how they ended, once all have. `attempts` counts the failed tries of steps that are not a
@@ -72,7 +73,8 @@ class Job(Work):
     """
 
     id: str
-    audiobook_id: str
+    target: TargetKind = "book"
+    target_id: str
     container: str
     blob_name: str
     file_name: str | None = Field(None, description="What its owner calls the file; None: as in `blob_name`.")

@@ -11,6 +11,7 @@ from core.catalog.models import ProcessingStatus
 from core.errors import UnavailableError
 from core.ids import now
 from core.settings import Settings
+from core.transcription.ingesting import Ingest
 from core.transcription.models import Job, Step
 from core.wiring import Services, build
 from localhost.azurite import Azurite
@@ -40,7 +41,7 @@ async def services(azurite: Azurite, ai: ScriptedAi) -> AsyncIterator[Services]:
 
 
 async def drop(services: Services, name: str, seconds: int = 6) -> Job:
-    uploads = services.transcription._uploads
+    uploads = services.transcription._drops._uploads
     await uploads.write(
         name, make_audio("flac", seconds, sounds=[(1, seconds - 1)]), "application/octet-stream"
     )
@@ -62,22 +63,23 @@ async def status(services: Services, job: Job) -> ProcessingStatus:
 async def test_two_planners_at_once_leave_one_plan_that_works(services: Services) -> None:
     """The claim of a worker that sleeps ends; the one that wakes up finds its work done."""
     job = await drop(services, "two planners.flac")
-    steps = services.transcription._steps
-    await asyncio.gather(*(steps._ingest(job, Step(job_id=job.id)) for _ in range(3)))
+    ingest = services.transcription._steps._doers["ingest"].__self__  # type: ignore[attr-defined]
+    assert isinstance(ingest, Ingest)
+    await asyncio.gather(*(ingest.run(job, Step(job_id=job.id)) for _ in range(3)))
     assert await status(services, job) == "transcribing"
     await finish(services, job)
     assert await status(services, job) == "ready"
-    chapters = await services.catalog.stored_chapters(job.audiobook_id)
+    chapters = await services.catalog.stored_chapters(job.target_id)
     await services.catalog.update(
-        job.audiobook_id,
+        job.target_id,
         lambda book: book,
         tuple(chapter.model_copy(update={"title": "A good title"}) for chapter in chapters),
     )
-    await steps._plan(job)
-    await steps._reject(job, "asleep for too long")
+    await ingest.plan(job)
+    await ingest.reject(job, "asleep for too long")
     assert await status(services, job) == "ready"
-    assert (await services.catalog.stored_chapters(job.audiobook_id))[0].title == "A good title"
-    book = await services.catalog.book(job.audiobook_id)
+    assert (await services.catalog.stored_chapters(job.target_id))[0].title == "A good title"
+    book = await services.catalog.book(job.target_id)
     assert book.audio is not None
     assert (await services.catalog._media.facts(book.audio.blob)).size == book.audio.size
 
@@ -86,10 +88,10 @@ async def test_a_final_state_reaches_the_book_even_if_the_worker_dies_in_between
     job = await drop(services, "dies.flac")
     await finish(services, job)
     await services.catalog.update(
-        job.audiobook_id, lambda book: book.model_copy(update={"processing_status": "enriching"})
+        job.target_id, lambda book: book.model_copy(update={"processing_status": "enriching"})
     )  # as if the last write had not been made
     await services.transcription.run("enrich", Step(job_id=job.id))
-    assert (await services.catalog.book(job.audiobook_id)).processing_status == "ready"
+    assert (await services.catalog.book(job.target_id)).processing_status == "ready"
 
 
 async def test_what_sleeps_is_woken_once_and_not_at_every_look(services: Services) -> None:
@@ -109,12 +111,12 @@ async def test_the_catalog_serves_on_while_the_storage_is_away(services: Service
     job = await drop(services, "away.flac")
     await finish(services, job)
     await services.catalog.update(
-        job.audiobook_id,
+        job.target_id,
         lambda book: book.model_copy(update={"visibility": "published", "updated_at": now()}),
     )
     await services.catalog.publish()
     shelf = await services.catalog.browse(10)
-    assert job.audiobook_id in [json.loads(book)["id"] for book in shelf.items]
+    assert job.target_id in [json.loads(book)["id"] for book in shelf.items]
     reader = services.catalog._reader
 
     async def away() -> None:

@@ -1,0 +1,97 @@
+"""The step `assemble`: joins what was heard in the chunks into one transcript, in all its forms."""
+
+import asyncio
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+
+from core.transcription.models import Chunk, ChunkResult, Job, Step
+from core.transcription.progress import Messages, Progress, count
+from core.transcription.store import JobStore
+from core.transcription.target import Targets
+from core.transcription.transcript import Transcript, to_json
+from core.transcription.workshop import Workshop
+
+_FORMS = {
+    "json": "application/json",
+    "txt": "text/plain; charset=utf-8",
+    "srt": "application/x-subrip; charset=utf-8",
+    "vtt": "text/vtt; charset=utf-8",
+}
+
+
+class Assemble:
+    def __init__(self, store: JobStore, progress: Progress, workshop: Workshop, targets: Targets) -> None:
+        self._store = store
+        self._progress = progress
+        self._workshop = workshop
+        self._targets = targets
+
+    async def run(self, job: Job, _: Step) -> Messages:
+        """Do the step; see `Steps.run`."""
+        if job.status in ("transcribing", "assembling"):
+            chunks = await self._store.chunks(job.id)
+            if any(chunk.status == "pending" for chunk in chunks):
+                return []
+            if await self._progress.advance(job, "assembling", job.shortfall, settled=count(chunks)):
+                await self._write_transcript(job, chunks)
+            job = await self._store.job(job.id)
+        return await self._progress.calls_for(job) if job.status == "enriching" else []
+
+    async def _write_transcript(self, job: Job, chunks: list[Chunk]) -> None:
+        from core.transcription import formats
+
+        failed = [chunk for chunk in chunks if chunk.status == "failed"]
+        transcript = await self._join(job, chunks)
+        target = self._targets[job.target]
+        prefix = f"{target.folder(job)}transcript-{job.run}"
+        makers: dict[str, Callable[[Transcript], bytes]] = {
+            "json": to_json,
+            "txt": lambda t: formats.to_txt(t).encode(),
+            "srt": lambda t: formats.to_srt(t).encode(),
+            "vtt": lambda t: formats.to_vtt(t).encode(),
+        }
+        for form, make in makers.items():
+            content = await self._workshop.do_heavy(make, transcript)
+            await target.media.write(f"{prefix}.{form}", content, _FORMS[form])
+        if (await self._store.job(job.id)).run != job.run:
+            return
+        await target.attach(job, prefix, transcript)
+        if failed:
+            causes = _summarise(chunk.error for chunk in failed)
+            await self._progress.advance(
+                job,
+                "transcription_failed",
+                f"{len(failed)} of {len(chunks)} parts could not be transcribed: {causes}",
+            )
+            return
+        await self._progress.advance(job, "enriching", job.shortfall)
+
+    async def _join(self, job: Job, chunks: list[Chunk]) -> Transcript:
+        from core.transcription import timing
+
+        gate = asyncio.Semaphore(8)
+
+        async def fetch(chunk: Chunk) -> bytes:
+            async with gate:
+                return await self._store.result(job.id, chunk.index) if chunk.status == "done" else b""
+
+        contents = await asyncio.gather(*(fetch(chunk) for chunk in chunks))
+
+        def texts() -> Iterator[timing.ChunkText]:
+            for chunk, content in zip(chunks, contents, strict=True):
+                start, end = chunk.cut["start_seconds"], chunk.cut["end_seconds"]
+                if content:
+                    found = ChunkResult.model_validate_json(content)
+                    start, length = found.start_seconds, found.duration_seconds
+                    yield timing.ChunkText(start, length, found.segments, found.language)
+                else:
+                    yield timing.ChunkText(start, end - start, None, None, chunk.error or "unknown cause")
+
+        return await self._workshop.do_heavy(timing.join, texts(), job.duration_seconds or 0.0)
+
+
+def _summarise(errors: Iterable[str | None]) -> str:
+    """Return the most frequent causes, without the request ids that make each one different."""
+    causes = Counter(re.sub(r" \[[^\]]*\]$", "", error or "unknown cause")[:300] for error in errors)
+    return "; ".join(cause for cause, _ in causes.most_common(3))

@@ -1,0 +1,111 @@
+"""Books as what jobs work for: the pipeline's findings on their way into the catalog."""
+
+import logging
+from typing import Any
+
+from core.ai import Models
+from core.catalog.models import Book, MediaFile, Money
+from core.catalog.service import Catalog
+from core.errors import InvalidError
+from core.settings import Settings
+from core.storage.blobs import Container
+from core.transcription.enrichment import enrich
+from core.transcription.metadata import chapters_of, fill_from_tags
+from core.transcription.models import Job
+from core.transcription.target import Recording
+from core.transcription.transcript import Reading, Transcript
+from core.transcription.workshop import Workshop
+
+_log = logging.getLogger("aloud.pipeline")
+
+
+class BookTarget:
+    """Implements `Target`; a job's `target_id` is the book's id."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        catalog: Catalog,
+        models: Models,
+        workshop: Workshop,
+        drops: Container,
+        media: Container,
+    ) -> None:
+        self._auto_publish = settings.auto_publish
+        self._catalog = catalog
+        self._models = models
+        self._workshop = workshop
+        self.drops = drops
+        self.media = media
+
+    def folder(self, job: Job) -> str:
+        return f"{job.target_id}/{job.id}/"
+
+    async def show_status(self, job: Job) -> None:
+        def follow(book: Book) -> Book | None:
+            if book.job_id != job.id:
+                return None
+            return book.model_copy(update={"processing_status": job.status, "processing_reason": job.reason})
+
+        await self._catalog.update(job.target_id, follow)
+
+    async def describe(self, job: Job, recording: Recording) -> str:
+        probe, plan = recording.probe, recording.plan
+        cover = await self._store_cover(job, probe.cover)
+
+        def fill(book: Book) -> Book | None:
+            if book.job_id != job.id:
+                return None
+            found = {"audio": recording.audio, "duration_seconds": round(plan.duration_seconds, 3)}
+            if cover is not None and not book.has_own_cover:
+                found["cover"] = cover
+            return fill_from_tags(book, probe.tags, job.file_name or job.blob_name).model_copy(update=found)
+
+        chapters = chapters_of(probe.chapters, plan.cuts, plan.duration_seconds)
+        book = await self._catalog.update(job.target_id, fill, chapters)
+        return (await self._catalog.settle_names(book)).title
+
+    async def _store_cover(self, job: Job, picture: bytes | None) -> MediaFile | None:
+        if picture is None:
+            return None
+        try:
+            return await self._catalog.write_cover(f"{self.folder(job)}cover", picture)
+        except InvalidError as error:
+            _log.info("the file of job %s has a cover that is none: %s", job.id, error.fields)
+            return None
+
+    async def attach(self, job: Job, prefix: str, transcript: Transcript) -> None:
+        def attach(book: Book) -> Book | None:
+            if book.job_id != job.id:
+                return None
+            found = {"transcript_prefix": prefix, "coverage": round(transcript.coverage, 4)}
+            return book.model_copy(update={**found, "language": book.language or transcript.language})
+
+        await self._catalog.update(job.target_id, attach)
+
+    async def finish(self, job: Job) -> None:
+        """Write summary, tags and chapter titles, and publish the book where that is set."""
+        book = await self._catalog.book(job.target_id)
+        if book.job_id != job.id or book.transcript_prefix is None:
+            return
+        content = await self.media.read(f"{book.transcript_prefix}.json")
+        reading = await self._workshop.do_heavy(Reading.model_validate_json, content)
+        chapters = await self._catalog.stored_chapters(book.id)
+        findings = await enrich(self._models.text, book.title, chapters, reading)
+
+        def finish(book: Book) -> Book | None:
+            if book.job_id != job.id:
+                return None
+            found: dict[str, Any] = {"summary": findings.summary}
+            if not book.has_own_tags:
+                found["tags"] = findings.tags
+            if self._auto_publish and book.owner_id is None and book.visibility == "draft":
+                free = Money(amount=0, currency="USD")
+                found |= {"visibility": "published", "price": book.price or free}
+            return book.model_copy(update=found)
+
+        await self._catalog.update(book.id, finish, findings.chapters)
+
+    async def publish(self) -> None:
+        revision = await self._catalog.publish()
+        _log.info("the catalog is at revision %s", revision)

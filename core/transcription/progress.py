@@ -1,0 +1,79 @@
+"""How a job moves on: its status, its target's, and the messages that its state calls for."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from core.catalog.models import ProcessingStatus
+from core.transcription.models import Chunk, Job, QueueName, Settled, Step
+from core.transcription.store import JobStore
+from core.transcription.target import Targets
+
+_log = logging.getLogger("aloud.pipeline")
+
+Messages = list[tuple[QueueName, Step]]
+
+_QUEUES: dict[ProcessingStatus, QueueName] = {
+    "uploaded": "ingest",
+    "planning": "ingest",
+    "assembling": "assemble",
+    "enriching": "enrich",
+    "ready": "index",
+}
+
+
+class Progress:
+    def __init__(self, store: JobStore, targets: Targets) -> None:
+        self._store = store
+        self._targets = targets
+
+    async def calls_for(self, job: Job) -> Messages:
+        """Return the messages that a job's state calls for; harmless if they are under way already."""
+        step = Step(job_id=job.id, run=job.run, traceparent=job.traceparent)
+        if job.status == "transcribing":
+            chunks = await self._store.chunks(job.id)
+            pending = [chunk.index for chunk in chunks if chunk.status == "pending"]
+            if not pending:
+                return [("assemble", step)]
+            return [("transcribe", step.model_copy(update={"chunk": index})) for index in pending]
+        queue = _QUEUES.get(job.status)
+        return [(queue, step)] if queue else []
+
+    async def check(self, job: Job) -> Messages:
+        """Fan in: if every chunk is final, they can be joined. Done after every chunk, whoever did it."""
+        following = await self.calls_for(job)
+        return following if following and following[0][0] == "assemble" else []
+
+    async def advance(
+        self, job: Job, status: ProcessingStatus, reason: str | None = None, **changes: Any
+    ) -> bool:
+        """Move a job on, and its target too; tell whether the job has that status now.
+
+        A run never goes back, whatever a late duplicate asks, and what came with the first move stays.
+        """
+
+        def move(now_: Job) -> Job | None:
+            if now_.run != job.run or not now_.may_become(status):
+                return None
+            return now_.model_copy(update={"status": status, "reason": reason, **changes})
+
+        moved = await self._store.update(job.id, move)
+        if moved.run != job.run or moved.status != status:
+            return False
+        await self.show_status(moved)
+        _log.info("job %s is %s%s", job.id, status, f": {reason}" if reason else "")
+        return True
+
+    async def show_status(self, job: Job) -> None:
+        """Have the target follow its job."""
+        await self._targets[job.target].show_status(job)
+
+
+def count(chunks: Sequence[Chunk]) -> Settled:
+    """Return how chunks have ended so far."""
+    return Settled(
+        total=len(chunks),
+        done=sum(chunk.status == "done" for chunk in chunks),
+        failed=sum(chunk.status == "failed" for chunk in chunks),
+        attempts=sum(chunk.attempts for chunk in chunks),
+    )

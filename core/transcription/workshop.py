@@ -1,0 +1,57 @@
+"""The threads that decode and the blocks of audio that they read, which all steps of this process share."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from core.storage.blobs import Container
+from core.transcription.blocks import BlockCache, BlockReader
+
+if TYPE_CHECKING:
+    from core.transcription.audio import Probe
+
+R = TypeVar("R")
+
+_DECODERS = 2
+
+
+class Workshop:
+    def __init__(self) -> None:
+        # A thread keeps the memory that it once needed, so one thread does all that needs much of it.
+        self._heavy = ThreadPoolExecutor(1, "heavy")
+        self._decoders = ThreadPoolExecutor(_DECODERS, "audio")
+        self._blocks: BlockCache | None = None
+
+    def close(self) -> None:
+        """Give back the threads and the blocks of audio on disk."""
+        for executor in (self._heavy, self._decoders):
+            executor.shutdown(wait=False, cancel_futures=True)
+        if self._blocks is not None:
+            self._blocks.close()
+
+    async def do_heavy(self, work: Callable[..., R], *arguments: Any) -> R:
+        """Do what takes much memory, one such thing at a time."""
+        return await _do(self._heavy, work, *arguments)
+
+    async def decode(self, probe: "Probe", work: Callable[..., R], *arguments: Any) -> R:
+        """Do what decodes a recording; an mp4 takes much memory, the others little."""
+        executor = self._heavy if probe.container == "mp4" else self._decoders
+        return await _do(executor, work, *arguments)
+
+    def reader(self, media: Container, name: str, etag: str, size: int) -> BlockReader:
+        """Return a file that fetches the audio in blocks, which this process shares and keeps for a while."""
+        if self._blocks is None:
+            self._blocks = BlockCache()
+        loop = asyncio.get_running_loop()
+
+        def fetch(offset: int, length: int) -> bytes:
+            return asyncio.run_coroutine_threadsafe(
+                media.read_range(name, offset, length, etag), loop
+            ).result()
+
+        return BlockReader(fetch, size, self._blocks, (name, etag))
+
+
+async def _do(executor: ThreadPoolExecutor, work: Callable[..., R], *arguments: Any) -> R:
+    return await asyncio.get_running_loop().run_in_executor(executor, work, *arguments)
