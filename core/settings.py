@@ -205,6 +205,17 @@ class Settings(BaseModel):
         alias="SIMULATED_PAYMENTS",
         description="Buyers may pay with play money; empty: only where the site is on this machine.",
     )
+    stripe_api_key: SecretStr | None = Field(
+        None, alias="STRIPE_API_KEY", description="Secret key of Stripe; empty: nothing is paid with Stripe."
+    )
+    stripe_webhook_secret: SecretStr | None = Field(
+        None,
+        alias="STRIPE_WEBHOOK_SECRET",
+        description="Signing secret of Stripe's webhook to /api/v1/payments/webhook; required with the key.",
+    )
+    stripe_api_base: str = Field(
+        "https://api.stripe.com", alias="STRIPE_API_BASE", description="Where Stripe's API is."
+    )
     alert_email: str = Field(
         "", alias="ALERT_EMAIL", description="Who is told of failures; empty: ADMIN_EMAILS."
     )
@@ -263,6 +274,7 @@ class Settings(BaseModel):
             ):
                 if not url.startswith("https://"):
                     wrong.append(f"{name}: only https will do where the site is not on this machine.")
+        wrong += self._find_wrong_payments()
         if (
             self.site_name
             and self.verified_email_required
@@ -273,6 +285,26 @@ class Settings(BaseModel):
             )
         if self.site_name and not self.public_base_url.startswith("https://"):
             wrong.append("PUBLIC_BASE_URL: in the cloud the site is on https.")
+        return wrong
+
+    def _find_wrong_payments(self) -> list[str]:
+        if (self.stripe_api_key is None) != (self.stripe_webhook_secret is None):
+            return ["STRIPE_API_KEY and STRIPE_WEBHOOK_SECRET: set both or neither."]
+        if self.stripe_api_key is None or self.stripe_webhook_secret is None:
+            return []
+        wrong = []
+        key, secret = (
+            self.stripe_api_key.get_secret_value(),
+            self.stripe_webhook_secret.get_secret_value(),
+        )
+        if not key.startswith(("sk_", "rk_")):
+            wrong.append("STRIPE_API_KEY: a secret or restricted key begins with sk_ or rk_.")
+        if not secret.startswith("whsec_"):
+            wrong.append("STRIPE_WEBHOOK_SECRET: a signing secret begins with whsec_.")
+        if key.startswith(("sk_test_", "rk_test_")) and not self.play_money_allowed:
+            wrong.append("STRIPE_API_KEY: a test key takes play money; SIMULATED_PAYMENTS has to allow that.")
+        if not self.is_local and not self.stripe_api_base.startswith("https://"):
+            wrong.append("STRIPE_API_BASE: only https will do where the site is not on this machine.")
         return wrong
 
     @property

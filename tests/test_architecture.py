@@ -30,6 +30,7 @@ ONLY_IMPORTERS: dict[str, str | tuple[str, ...]] = {
     "zxcvbn_rs_py": "core/accounts",
     "PIL": "core/pictures.py",
     "azure.communication": "core/mail",
+    "stripe": "core/payments",
     "av": "core/transcription",
     "jinja2": ("functions", "core/mail"),
     "azure.functions": "functions",
@@ -115,6 +116,7 @@ def test_the_start_loads_nothing_heavy() -> None:
             "PIL",
             "pyotp",
             "segno",
+            "stripe",
         }
         & loaded
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from core.payments.hosted import Stripe
 from core.payments.models import Charge, ChargeState, PaymentEvent, PaymentRequest, Provider
 from core.payments.simulated import METHODS, Simulated, SimulatedCharge
 from core.settings import Settings
@@ -15,6 +16,7 @@ __all__ = [
     "Provider",
     "Simulated",
     "SimulatedCharge",
+    "Stripe",
     "connect",
 ]
 
@@ -28,4 +30,8 @@ def connect(settings: Settings, charges: Table) -> Mapping[str, Provider]:
     if settings.play_money_allowed:
         simulated = Simulated(charges, settings)
         providers |= dict.fromkeys(METHODS, simulated)
+    if settings.stripe_api_key is not None and settings.stripe_webhook_secret is not None:
+        providers["stripe"] = Stripe(
+            settings.stripe_api_key, settings.stripe_webhook_secret, settings.stripe_api_base
+        )
     return providers
