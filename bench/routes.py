@@ -288,6 +288,10 @@ async def _walk_books(walk: Walk, ready: dict[str, Any]) -> None:
     lines = {"data": b'{"title": "Imported"}', "headers": {"Content-Type": "application/jsonl"}}
     begun = await walk.ask("begin_import", "POST", "/api/v1/admin/import", token=admin, **lines)
     await walk.ask("get_import", "GET", f"/api/v1/admin/import/{begun['id']}", token=admin)
+    exports = "/api/v1/admin/export"
+    begun = await walk.ask("begin_export", "POST", exports, token=admin, json={"format": "jsonl"})
+    await walk.ask("list_exports", "GET", exports, token=admin)
+    await walk.ask("get_export", "GET", f"{exports}/{begun['id']}", token=admin)
 
 
 async def _walk_names(walk: Walk) -> None:

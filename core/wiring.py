@@ -10,6 +10,7 @@ from core.accounts.store import AccountStore
 from core.ai import Models, connect
 from core.catalog.claims import IsbnClaims
 from core.catalog.editing import Editing
+from core.catalog.exporting import Exports
 from core.catalog.follows import Follows
 from core.catalog.importing import Imports
 from core.catalog.index import CatalogPublisher, CatalogReader
@@ -54,6 +55,7 @@ class Services:
     names: Names
     follows: Follows
     imports: Imports
+    exports: Exports
     catalog_work: CatalogWork
     transcription: Transcription
     uploads: Uploads
@@ -125,9 +127,9 @@ def build(settings: Settings, account: StorageAccount | None = None) -> Services
     shelves = Shelves(account.table("shelves"))
     catalog = Catalog(books, stats, owners, shelves, names, reader, publisher, queues, media)
     editing = Editing(catalog, IsbnClaims(account.table("unique"), books), media, operations)
-    imports = Imports(
-        account.table("imports"), account.container("imports"), books, editing, queues, operations
-    )
+    import_rows, files = account.table("imports"), account.container("imports")
+    imports = Imports(import_rows, files, books, editing, queues, operations)
+    exports = Exports(import_rows, files, books, queues, operations)
     jobs = JobStore(account.table("jobs"), account.container("work"))
     announced = Uploads(settings, account.table("uploads"), uploads, catalog, operations)
     workshop = Workshop()
@@ -157,7 +159,8 @@ def build(settings: Settings, account: StorageAccount | None = None) -> Services
         names=names,
         follows=follows,
         imports=imports,
-        catalog_work=CatalogWork(settings, catalog, names, imports, queues, operations),
+        exports=exports,
+        catalog_work=CatalogWork(settings, catalog, names, imports, exports, queues, operations),
         transcription=transcription,
         uploads=announced,
         operations=operations,

@@ -135,6 +135,11 @@ async def settle_catalog_work_poison(msg: func.QueueMessage) -> None:
     await services().catalog_work.settle_poison(msg.get_body().decode(errors="replace"))
 
 
+async def sweep_catalog(timer: func.TimerRequest) -> None:
+    """Forget exported files that are over."""
+    await services().catalog_work.sweep()
+
+
 async def keep_catalog(timer: func.TimerRequest) -> None:
     """Publish what no message told of, and keep the index small and whole."""
     await services().catalog.keep()
@@ -175,3 +180,4 @@ blueprint.timer_trigger(arg_name="timer", schedule="15 */10 * * * *", run_on_sta
 )
 blueprint.timer_trigger(arg_name="timer", schedule="0 */5 * * * *", run_on_startup=False)(wake_stalled_jobs)
 blueprint.timer_trigger(arg_name="timer", schedule="0 30 3 * * *", run_on_startup=False)(sweep_accounts)
+blueprint.timer_trigger(arg_name="timer", schedule="0 40 3 * * *", run_on_startup=False)(sweep_catalog)

@@ -210,7 +210,7 @@ async def export_books(options: argparse.Namespace) -> None:
         raise LocalhostError("Name a .csv or .jsonl file.")
     async with product_services(options) as services:
         with options.file.open("w", encoding="utf-8", newline="") as file:
-            async for line in services.imports.export(form):
+            async for line in services.exports.lines(form):
                 file.write(line)
 
 

@@ -216,7 +216,12 @@ class Editing:
     async def merge(self, book_id: str, content: BookContent, caller: Caller, origin: Origin) -> int:
         """Change what a file says of a book, and nothing that it leaves out; return the book's revision."""
         fields = await self._known(_fields(content, content.model_fields_set))
-        return (await self._change(book_id, _setting(fields), caller, origin, None)).revision
+
+        def change(book: Book) -> Book:
+            said = {"tags", "has_own_tags"} if fields.get("tags") == book.tags else set()
+            return book.model_copy(update={name: fields[name] for name in fields.keys() - said})
+
+        return (await self._change(book_id, change, caller, origin, None)).revision
 
     async def holder(self, isbn: str) -> str | None:
         """Return the book that has an ISBN."""

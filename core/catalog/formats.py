@@ -3,7 +3,8 @@
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 from xml.etree import ElementTree
 
@@ -14,8 +15,9 @@ from core.errors import MalformedRequestError
 FileFormat = Literal["csv", "jsonl", "opf"]
 _LISTS = ("authors", "narrators", "genres", "tags")
 _PLAIN = ("title", "subtitle", "description", "publisher", "isbn", "language", "release_date", "work_id")
-COLUMNS = (*_PLAIN, *_LISTS, "series", "series_position", "price", "currency")
-_RISKY = ("=", "+", "-", "@", "\t", "\r")
+COLUMNS = (*_PLAIN, *_LISTS, "series", "series_position", "price", "currency", "other_prices", "id")
+_RISKY = re.compile(r"'*[=+\-@\t\r]")
+_PART = re.compile(r"(?:\\[\\;]|[^;])+")
 _FIELD_LIMIT = 64 * 1024
 _DC = "{http://purl.org/dc/elements/1.1/}"
 _OPF = "{http://www.idpf.org/2007/opf}"
@@ -78,14 +80,18 @@ def _read_csv(text: str) -> Iterator[Row]:
 
 def _plain(cell: str) -> str:
     """Take off what `_safe` puts before a cell."""
-    return cell[1:] if cell[:1] == "'" and cell[1:].startswith(_RISKY) else cell
+    return cell[1:] if cell[:1] == "'" and _RISKY.match(cell, 1) else cell
 
 
 def _from_cells(cells: Mapping[str, str]) -> dict[str, Any]:
     said: dict[str, Any] = {}
     for name, cell in cells.items():
         if name in _LISTS:
-            said[name] = [part for part in cell.split(";") if part.strip()]
+            said[name] = _split(cell)
+        elif name == "other_prices":
+            said[name] = [
+                dict(zip(("amount", "currency"), price.split(), strict=False)) for price in _split(cell)
+            ]
         elif not cell.strip():
             said[name] = None
         elif name == "price":
@@ -95,6 +101,15 @@ def _from_cells(cells: Mapping[str, str]) -> dict[str, Any]:
         elif name not in ("currency", "series_position"):
             said[name] = cell
     return {name: value for name, value in said.items() if name not in ("currency", "series_position")}
+
+
+def _split(cell: str) -> list[str]:
+    r"""Return the parts between semicolons; one that belongs to a part is written `\;`, a backslash `\\`."""
+    return [re.sub(r"\\([\\;])", r"\1", part) for part in _PART.findall(cell) if part.strip()]
+
+
+def _join(parts: Iterable[str]) -> str:
+    return ";".join(re.sub(r"([\\;])", r"\\\1", part) for part in parts)
 
 
 def _read_opf(content: bytes) -> dict[str, Any]:
@@ -153,12 +168,12 @@ def to_line(book: Book) -> str:
     """Return a book as a line of JSON, as the import takes it."""
     said = {
         **book.model_dump(
-            mode="json", include=set(_PLAIN) | {"genres", "tags", "price", "other_prices", "series"}
+            mode="json", include={*_PLAIN, "genres", "tags", "price", "other_prices", "series", "id"}
         ),
         "authors": [person.name for person in book.authors],
         "narrators": [person.name for person in book.narrators],
     }
-    return json.dumps({name: value for name, value in said.items() if value}, ensure_ascii=False)
+    return json.dumps(said, ensure_ascii=False)
 
 
 def header() -> str:
@@ -168,19 +183,20 @@ def header() -> str:
 
 def to_cells(book: Book) -> str:
     """Return a book as a row of CSV, as the import takes it; what a spreadsheet would compute is quoted."""
-    said: dict[str, Any] = book.model_dump(include=set(_PLAIN))
-    said |= {"genres": ";".join(book.genres), "tags": ";".join(book.tags)}
-    said["authors"] = ";".join(person.name for person in book.authors)
-    said["narrators"] = ";".join(person.name for person in book.narrators)
+    said: dict[str, Any] = book.model_dump(include={*_PLAIN, "id"})
+    said |= {"genres": _join(book.genres), "tags": _join(book.tags)}
+    said["authors"] = _join(person.name for person in book.authors)
+    said["narrators"] = _join(person.name for person in book.narrators)
     if book.series is not None:
         said |= {"series": book.series.name, "series_position": book.series.position}
     if book.price is not None:
         said |= {"price": book.price.amount, "currency": book.price.currency}
+    said["other_prices"] = _join(f"{price.amount} {price.currency}" for price in book.other_prices)
     return _csv_line([_safe("" if said.get(name) is None else str(said[name])) for name in COLUMNS])
 
 
 def _safe(cell: str) -> str:
-    return f"'{cell}" if cell.startswith(_RISKY) else cell
+    return f"'{cell}" if _RISKY.match(cell) else cell
 
 
 def _csv_line(cells: Sequence[str]) -> str:

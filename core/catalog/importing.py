@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
+import re
 from collections import Counter
-from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, Literal
@@ -14,10 +15,10 @@ from core.backoff import Tried
 from core.caller import Caller, Origin
 from core.catalog.editing import BookContent, Editing
 from core.catalog.folding import fold
-from core.catalog.formats import FileFormat, Row, header, read_rows, to_cells, to_line
-from core.catalog.store import BookStore
+from core.catalog.formats import FileFormat, Row, read_rows
+from core.catalog.store import BookStore, StoredBook
 from core.errors import AloudError, ConflictError, MalformedRequestError, UnavailableError
-from core.ids import derived_id, new_id, now
+from core.ids import ID_PATTERN, derived_id, new_id, now
 from core.operations.service import Operations
 from core.storage.blobs import Container
 from core.storage.queues import Queues
@@ -85,6 +86,23 @@ class ImportView(BaseModel):
     bad_rows: list[BadRow]
     created_at: datetime
     updated_at: datetime
+
+
+@dataclass(frozen=True)
+class ImportedBook:
+    """A row: what it says of a book, and, where it comes from an export, the book's id."""
+
+    id: str | None
+    content: BookContent
+
+    @classmethod
+    def read(cls, said: dict[str, Any]) -> "ImportedBook":
+        """Raises MalformedRequestError, ValidationError."""
+        book_id = said.get("id")
+        if book_id is not None and not (isinstance(book_id, str) and re.fullmatch(ID_PATTERN, book_id)):
+            raise MalformedRequestError("id: this is none; leave it out for a new book")
+        rest = {name: value for name, value in said.items() if name != "id"}
+        return cls(book_id, BookContent.model_validate(rest))
 
 
 class ImportRows(Tried):
@@ -212,34 +230,33 @@ class Imports:
         return "bad"
 
     async def _put(self, job: Import, said: dict[str, Any] | str) -> Outcome:
-        """Make or change the book of a row: the one that has its ISBN, or else the one of its key."""
+        """Make or change the book of a row: that of its id, else of its ISBN, else of its key."""
         if isinstance(said, str):
             raise MalformedRequestError(said)
-        content = BookContent.model_validate(said)
+        content = ImportedBook.read(said)
         caller = Caller(user_id=job.actor or "", session_id="", roles=_SYSTEM)
-        book_id = await self._editing.holder(content.isbn) if content.isbn else None
-        book_id = book_id or _derive(content)
-        before = await self._books.stored(book_id)
+        book_id, before = await self._find(content)
         if job.dry_run:
             return "created" if before is None else "updated"
         if before is None:
             try:
-                await self._editing.create(content, caller, job.origin, book_id=book_id)
+                await self._editing.create(content.content, caller, job.origin, book_id=book_id)
             except ConflictError:
                 before = await self._books.stored(book_id)
                 if before is None:
                     raise
             else:
                 return "created"
-        revision = await self._editing.merge(book_id, content, caller, job.origin)
+        revision = await self._editing.merge(book_id, content.content, caller, job.origin)
         return "unchanged" if revision == before.book.revision else "updated"
 
-    async def export(self, form: Literal["csv", "jsonl"]) -> AsyncIterator[str]:
-        """Yield all books, drafts too, as lines that the import takes."""
-        if form == "csv":
-            yield header()
-        async for stored in self._books.all_with_chapters():
-            yield to_cells(stored.book) if form == "csv" else f"{to_line(stored.book)}\n"
+    async def _find(self, row: ImportedBook) -> tuple[str, StoredBook | None]:
+        """Return the id that a row's book has or gets, and the book if it is there."""
+        if row.id is not None and (named := await self._books.stored(row.id)) is not None:
+            return row.id, named
+        isbn = row.content.isbn
+        book_id = (await self._editing.holder(isbn) if isbn else None) or row.id or _derive(row.content)
+        return book_id, await self._books.stored(book_id)
 
 
 _COUNTED = ("created", "updated", "unchanged", "bad")

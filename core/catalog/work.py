@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter, ValidationError
 
 from core.backoff import Backoff
+from core.catalog.exporting import ExportBooks, Exports
 from core.catalog.importing import ImportRows, Imports
 from core.catalog.names import QUEUE, Names, Rename
 from core.catalog.service import Catalog
@@ -18,8 +19,8 @@ from core.storage.queues import Queues
 
 _log = logging.getLogger("aloud.catalog")
 
-Work = Annotated[Rename | ImportRows, Field(discriminator="kind")]
-_WORK: TypeAdapter[Rename | ImportRows] = TypeAdapter(Work)
+Work = Rename | ImportRows | ExportBooks
+_WORK: TypeAdapter[Work] = TypeAdapter(Annotated[Work, Field(discriminator="kind")])
 
 
 class CatalogWork:
@@ -29,6 +30,7 @@ class CatalogWork:
         catalog: Catalog,
         names: Names,
         imports: Imports,
+        exports: Exports,
         queues: Queues,
         operations: Operations,
     ) -> None:
@@ -36,6 +38,7 @@ class CatalogWork:
         self._catalog = catalog
         self._names = names
         self._imports = imports
+        self._exports = exports
         self._queues = queues
         self._operations = operations
 
@@ -49,7 +52,7 @@ class CatalogWork:
             return
         await self._backoff.run(self._queues, QUEUE, work, self._do)
 
-    async def _do(self, work: Rename | ImportRows) -> None:
+    async def _do(self, work: Work) -> None:
         match work:
             case Rename():
                 await self._names.run(work)
@@ -57,6 +60,13 @@ class CatalogWork:
             case ImportRows():
                 if await self._imports.run(work.id):
                     await self._imports.queue(work.id)
+            case ExportBooks():
+                if await self._exports.run(work.id):
+                    await self._exports.queue(work.id)
+
+    async def sweep(self) -> None:
+        """Forget what is kept for a while only."""
+        await self._exports.sweep()
 
     async def settle_poison(self, body: str) -> None:
         """Tell a person of work that could not be done."""
@@ -64,6 +74,8 @@ class CatalogWork:
             work = _WORK.validate_json(body)
             if isinstance(work, ImportRows):
                 await self._imports.give_up(work.id)
+            if isinstance(work, ExportBooks):
+                await self._exports.give_up(work.id)
         await self._operations.raise_alert(
             "poison-message", "A change of many books could not be done", body[:2000], QUEUE, now()
         )

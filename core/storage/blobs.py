@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import unicodedata
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,7 +15,13 @@ from urllib.parse import quote
 
 from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
-from azure.storage.blob import BlobSasPermissions, ContentSettings, UserDelegationKey, generate_blob_sas
+from azure.storage.blob import (
+    BlobBlock,
+    BlobSasPermissions,
+    ContentSettings,
+    UserDelegationKey,
+    generate_blob_sas,
+)
 from azure.storage.blob.aio import BlobClient, BlobServiceClient, ContainerClient
 
 from core.errors import ConflictError, NotFoundError, UnavailableError
@@ -160,6 +166,29 @@ class Container:
         with translated(f"blob {self.name}/{name}"):
             answer = await made_on_demand(upload, self._container.create_container)
         return str(answer["etag"]).strip('"')
+
+    async def stage(self, name: str, block: str, content: bytes) -> None:
+        """Send a block of a blob, which is not in it before `commit` names it; again replaces it.
+
+        The ids of a blob's blocks have to be of one length.
+        """
+
+        async def send() -> None:
+            await self._blob(name).stage_block(block, content)
+
+        with translated(f"blob {self.name}/{name}"):
+            await made_on_demand(send, self._container.create_container)
+
+    async def commit(self, name: str, blocks: Sequence[str], content_type: str) -> None:
+        """Make a blob of these blocks in this order; again changes nothing. Raises if one is not there."""
+        settings = ContentSettings(content_type=content_type)
+
+        async def join() -> None:
+            listed = [BlobBlock(block) for block in blocks]
+            await self._blob(name).commit_block_list(listed, content_settings=settings)
+
+        with translated(f"blob {self.name}/{name}"):
+            await made_on_demand(join, self._container.create_container)
 
     async def copy_from(self, source: Container, source_name: str, name: str, source_etag: str) -> BlobFacts:
         """Copy one version of a blob inside the account, without its bytes passing through us.

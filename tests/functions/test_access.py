@@ -215,6 +215,8 @@ async def world(app: tuple[Aloud, GoogleIssuer]) -> World:
     }
     _, begun, _ = await aloud.call("POST", f"{API}/admin/import", **lines)
     ids["import"] = begun["id"]
+    _, whole, _ = await aloud.call("POST", f"{API}/admin/export", json={})
+    ids["all-books"] = whole["id"]
     ids["upload"] = await uploaded(players["publisher"].person)
     for name in SIGNED_IN:
         players[name].token = players[name].person.tokens["access_token"]
@@ -371,6 +373,7 @@ SENT: dict[str, Callable[[World, Player], dict[str, Any]]] = {
         "data": b'{"title": "Imported"}',
         "headers": {"Content-Type": "application/jsonl"},
     },
+    "POST /admin/export": lambda _, __: {"json": {"format": "jsonl"}},
     "POST /uploads": lambda _, __: {"json": ANNOUNCED},
     "POST /audiobooks": lambda _, __: {"json": {"title": "New"}},
     "PUT /audiobooks/{id}": lambda _, __: {"json": {"title": "Replaced", "price": {"amount": 1299}}},

@@ -1,15 +1,20 @@
 """Imports and exports: over the running app, and from the command line."""
 
 import asyncio
+import csv
+import io
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
+import aiohttp
+
 from core.ids import new_id
 from tests.aloud import ROOT, Aloud
 
 IMPORT = "/api/v1/admin/import"
+EXPORT = "/api/v1/admin/export"
 
 
 async def settled(aloud: Aloud, import_id: str) -> dict[str, Any]:
@@ -66,6 +71,60 @@ async def test_a_row_changes_the_book_that_has_its_isbn(aloud: Aloud) -> None:
     after = await aloud.get(f"/api/v1/audiobooks/{book['id']}")
     assert (after["title"], after["subtitle"], after["price"]["amount"]) == ("After", "Stays", 250)
     assert after["series"]["position"] == 3
+
+
+async def exported(aloud: Aloud, form: str) -> str:
+    """Export all books, wait for the file and return what is in it."""
+    status, begun, headers = await aloud.call("POST", EXPORT, json={"format": form})
+    assert (status, headers["Location"]) == (202, f"{EXPORT}/{begun['id']}")
+    async with asyncio.timeout(60):
+        while (shown := await aloud.get(f"{EXPORT}/{begun['id']}"))["status"] not in ("done", "failed"):
+            assert shown["url"] is None
+            await asyncio.sleep(0.1)
+    assert begun["id"] in [item["id"] for item in (await aloud.get(EXPORT))["items"]]
+    async with aiohttp.ClientSession() as http, http.get(shown["url"]) as answer:
+        assert f"aloud-books-{begun['created_at'][:10]}.{form}" in answer.headers["Content-Disposition"]
+        content = (await answer.read()).decode()
+    assert shown["done"] <= len(content.splitlines())
+    return content
+
+
+async def test_an_export_comes_in_again_as_the_same_books(aloud: Aloud) -> None:
+    mark = new_id()
+    said = {
+        "title": f"=1+1 {mark}",
+        "authors": ["Semi; colon", "-Back\\slash"],
+        "tags": ["@tag"],
+        "description": "Two\nlines",
+        "price": {"amount": 250, "currency": "EUR"},
+        "series": {"name": "'+Row", "position": 1.5},
+    }
+    status, book, _ = await aloud.call("POST", "/api/v1/audiobooks", json=said)
+    assert status == 201, book
+    content = await exported(aloud, "csv")
+    header, *rows = csv.reader(io.StringIO(content, newline=""))
+    (row,) = [row for row in rows if mark in row[0]]
+    assert not any(cell[:1] in ("=", "+", "-", "@", "\t", "\r") for cell in row if cell)
+
+    def file_of(row: list[str]) -> str:
+        text = io.StringIO()
+        csv.writer(text).writerows([header, row])
+        return text.getvalue()
+
+    shown = await start(aloud, file_of(row), "text/csv")
+    assert (shown["unchanged"], shown["bad"]) == (1, 0), shown
+    (line,) = [line for line in (await exported(aloud, "jsonl")).splitlines() if mark in line]
+    shown = await start(aloud, line, "application/jsonl")
+    assert (shown["unchanged"], shown["bad"]) == (1, 0), shown
+    elsewhere = new_id()  # as a catalog that does not have the book would take the file
+    shown = await start(aloud, file_of([*row[:-1], elsewhere]), "text/csv")
+    assert (shown["created"], shown["bad"]) == (1, 0), shown
+    copy = await aloud.get(f"/api/v1/audiobooks/{elsewhere}")
+    for name in ("title", "authors", "tags", "description", "price", "series", "genres", "language"):
+        assert copy[name] == book[name]
+    assert (await aloud.call("POST", EXPORT, json={"format": "opf"}))[0] == 422
+    bad = await start(aloud, json.dumps({"title": "x", "id": "../x"}), "application/jsonl")
+    assert bad["bad_rows"][0]["reason"].startswith("id:")
 
 
 async def test_a_file_that_is_none_is_refused(aloud: Aloud) -> None:
