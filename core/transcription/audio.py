@@ -115,6 +115,13 @@ def plan(
     return planning.plan(source, probe, target_seconds, tolerance_seconds, on_progress)
 
 
+def halve(source: Source, probe: Probe, cut: Cut) -> tuple[Cut, Cut]:
+    """Divide one stretch at the quietest moment near its middle, into two that follow each other exactly."""
+    from core.transcription import halving
+
+    return halving.halve(source, probe, cut)
+
+
 def cut(source: Source, probe: Probe, cut: Cut, out: BinaryIO) -> CutAudio:
     """Write one stretch to `out` (which must be seekable) as FLAC, 16 kHz, mono, 16 bits.
 

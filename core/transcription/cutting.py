@@ -21,7 +21,7 @@ def cut(source: Source, probe: Probe, cut: Cut, out: BinaryIO) -> CutAudio:
     means = []
     with av.open(out, "w", format="flac") as flac:
         stream = flac.add_stream("flac", rate=SAMPLE_RATE, layout="mono", format="s16")
-        for block in _blocks(_stretch(source, probe, cut), total):
+        for block in _blocks(stretch(source, probe, cut), total):
             means.append(mean_squares(block))
             frame = AudioFrame.from_ndarray(block[np.newaxis], "s16", "mono")
             frame.sample_rate = SAMPLE_RATE
@@ -34,7 +34,7 @@ def cut(source: Source, probe: Probe, cut: Cut, out: BinaryIO) -> CutAudio:
     return CutAudio(cut.start_seconds, duration, spans, round(loudness, 1), not spans)
 
 
-def _stretch(source: Source, probe: Probe, cut: Cut) -> Iterator[Samples]:
+def stretch(source: Source, probe: Probe, cut: Cut) -> Iterator[Samples]:
     """Yield what can be decoded of a cut; what its packets do not let us reach stays silence."""
     start, end = cut.start_seconds, cut.end_seconds
     try:

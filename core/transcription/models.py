@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from core.catalog.models import FINAL_STATUSES, ProcessingStatus
 from core.transcription.transcript import Segment
 
-ChunkStatus = Literal["pending", "done", "failed"]
+ChunkStatus = Literal["pending", "done", "failed", "split"]
 _ORDER: dict[ProcessingStatus, int] = {
     "waiting": 0,
     "uploaded": 1,
@@ -110,8 +110,15 @@ class Job(Work):
         return status in FINAL_STATUSES or _ORDER[status] > _ORDER[self.status]
 
 
+_GENERATION = 100_000  # more than there are chunks in the longest recording
+
+
 class Chunk(Work):
-    """Row `chunk_0007`: one stretch of the audio."""
+    """Row `chunk_0007`: one stretch of the audio.
+
+    One that was `split` stands for nothing any more: its two halves, rows of their own, do. An index tells
+    whose half a chunk is, so that two workers who split the same chunk write the same rows.
+    """
 
     index: int
     cut: dict[str, Any]
@@ -122,6 +129,18 @@ class Chunk(Work):
     output_tokens: int = 0
     cost_microdollars: int = 0
     request_id: str | None = None
+
+    @property
+    def generation(self) -> int:
+        """How often the planned chunk was halved to get this one."""
+        return (self.index // _GENERATION + 1).bit_length() - 1
+
+    @property
+    def halves(self) -> tuple[int, int]:
+        """The indexes of its halves: of the planned chunk 7 they are 100007 and 200007."""
+        place, planned = divmod(self.index, _GENERATION)
+        first = 2 * (place + 1) - 1
+        return first * _GENERATION + planned, (first + 1) * _GENERATION + planned
 
 
 class Pointer(BaseModel):

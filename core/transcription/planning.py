@@ -156,9 +156,7 @@ def _choose(
         # What is left for the last two is halved, so that the last is never tiny.
         aim = position + (target if rest > 2 * target else rest / 2)
         start = max(position, aim - tolerance)
-        position, hard = _quietest(
-            np.concatenate([*window(start, aim + tolerance)] or [_NOTHING]), start, aim
-        )
+        position, hard = quietest(np.concatenate([*window(start, aim + tolerance)] or [NOTHING]), start, aim)
         ends.append((position, hard))
         progress(position / duration)
     ends.append((duration, False))
@@ -166,10 +164,10 @@ def _choose(
     return ends
 
 
-_NOTHING: Samples = np.empty(0, np.int16)
+NOTHING: Samples = np.empty(0, np.int16)
 
 
-def _quietest(samples: Samples, start: float, aim: float) -> tuple[float, bool]:
+def quietest(samples: Samples, start: float, aim: float) -> tuple[float, bool]:
     """Return the quietest moment of a window that begins at `start`, the nearer to `aim` the better."""
     width = round(_SMOOTHING_SECONDS / FRAME_SECONDS)
     levels = level(samples, width)

@@ -1,5 +1,6 @@
 """How a job moves on: its status, its target's, and the messages that its state calls for."""
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from typing import Any
@@ -29,15 +30,20 @@ class Progress:
 
     async def calls_for(self, job: Job) -> Messages:
         """Return the messages that a job's state calls for; harmless if they are under way already."""
-        step = Step(job_id=job.id, run=job.run, traceparent=job.traceparent)
+        step = _step(job)
         if job.status == "transcribing":
             chunks = await self._store.chunks(job.id)
             pending = [chunk.index for chunk in chunks if chunk.status == "pending"]
             if not pending:
                 return [("assemble", step)]
-            return [("transcribe", step.model_copy(update={"chunk": index})) for index in pending]
+            return _ask(job, pending)
         queue = _QUEUES.get(job.status)
         return [(queue, step)] if queue else []
+
+    async def asks_for(self, job: Job, chunks: Sequence[int]) -> Messages:
+        """Return the messages for those of the given chunks that have no text yet."""
+        found = await asyncio.gather(*(self._store.chunk(job.id, index) for index in chunks))
+        return _ask(job, [chunk.index for chunk in found if chunk.status == "pending"])
 
     async def check(self, job: Job) -> Messages:
         """Fan in: if every chunk is final, they can be joined. Done after every chunk, whoever did it."""
@@ -67,6 +73,14 @@ class Progress:
     async def show_status(self, job: Job) -> None:
         """Have the target follow its job."""
         await self._targets[job.target].show_status(job)
+
+
+def _step(job: Job) -> Step:
+    return Step(job_id=job.id, run=job.run, traceparent=job.traceparent)
+
+
+def _ask(job: Job, chunks: Sequence[int]) -> Messages:
+    return [("transcribe", _step(job).model_copy(update={"chunk": index})) for index in chunks]
 
 
 def count(chunks: Sequence[Chunk]) -> Settled:

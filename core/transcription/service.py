@@ -116,7 +116,7 @@ class Transcription:
             **view.model_dump(),
             run=job.run,
             size_bytes=job.size,
-            cost_microdollars=sum(chunk.cost_microdollars for chunk in chunks),
+            cost_microdollars=sum(chunk.cost_microdollars for chunk in await self._store.all_chunks(job_id)),
             parts=[
                 ChunkView(
                     **chunk.model_dump(include=set(ChunkView.model_fields)),

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
+from typing import Any
 
 from core.errors import ConflictError, NotFoundError
 from core.ids import fingerprint, now
@@ -90,8 +91,33 @@ class JobStore:
         return (await self._jobs.get(Chunk, job_id, _chunk_key(index))).value
 
     async def chunks(self, job_id: str) -> list[Chunk]:
-        """Return all chunks of a job in order."""
+        """Return all chunks of a job in the order of their time, without those that were split."""
+        whole = [chunk for chunk in await self.all_chunks(job_id) if chunk.status != "split"]
+        return sorted(whole, key=lambda chunk: chunk.cut["start_seconds"])
+
+    async def all_chunks(self, job_id: str) -> list[Chunk]:
+        """Return the chunks of a job, those that were split too, whose calls have been paid as well."""
         return [stored.value async for stored in self._jobs.each(Chunk, job_id, "chunk_")]
+
+    async def split_chunk(self, job_id: str, chunk: Chunk, cuts: Sequence[dict[str, Any]]) -> list[Chunk]:
+        """Replace a pending chunk by its halves, all in one write, and return them.
+
+        Returns the halves as they are now if the chunk was split before. Raises ConflictError if it is done
+        or has failed meanwhile.
+        """
+        key, at = _chunk_key(chunk.index), now()
+        halves = [Chunk(index=i, cut=c, updated_at=at) for i, c in zip(chunk.halves, cuts, strict=True)]
+        inserts = [Insert(_chunk_key(half.index), half) for half in halves]
+
+        def retire(row: Chunk) -> Chunk | None:
+            if row.status != "pending":
+                return None
+            return row.model_copy(update={"status": "split", "updated_at": at})
+
+        row = await self._jobs.update(Chunk, job_id, key, retire, also=inserts)
+        if row.status != "split":
+            raise ConflictError(f"The chunk is {row.status} and cannot be split any more.")
+        return [await self.chunk(job_id, index) for index in chunk.halves]
 
     async def update_chunk(self, job_id: str, index: int, change: Callable[[Chunk], Chunk | None]) -> Chunk:
         """Apply a pure change. Raises NotFoundError."""

@@ -3,6 +3,7 @@
 import asyncio
 import tempfile
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from core.ai import Models, Speech
@@ -16,7 +17,8 @@ from core.transcription.transcript import Segment
 from core.transcription.workshop import Workshop
 
 if TYPE_CHECKING:
-    from core.transcription.audio import CutAudio
+    from core.transcription.audio import CutAudio, Probe
+    from core.transcription.blocks import BlockReader
 
 
 class SuspectTextError(UnavailableError):
@@ -41,6 +43,9 @@ class Transcribe:
         chunk = await self._store.chunk(job.id, step.chunk)
         if chunk.status == "pending":
             await self._transcribe(job, chunk)
+            chunk = await self._store.chunk(job.id, step.chunk)
+        if chunk.status == "split":
+            return await self._progress.asks_for(job, chunk.halves)
         return await self._progress.check(job)
 
     async def _transcribe(self, job: Job, chunk: Chunk) -> None:
@@ -120,11 +125,28 @@ class Transcribe:
             raise SuspectTextError(flaw)
         return flaw or timing.find_sparseness(speech.text, piece.spans)
 
+    async def split(self, job: Job, chunk: Chunk) -> list[Chunk]:
+        """Replace a pending chunk by two halves, cut at the quietest moment near its middle; return them.
+
+        They have no text and no tries yet; the step that split it sends the messages that they need. Safe
+        to repeat. Raises ConflictError if the chunk is done or has failed meanwhile.
+        """
+        from core.transcription import audio
+
+        probe, reader = self._source(job)
+        halves = await self._workshop.decode(probe, audio.halve, reader, probe, audio.Cut(**chunk.cut))
+        return await self._store.split_chunk(job.id, chunk, [asdict(half) for half in halves])
+
     async def _cut(self, job: Job, chunk: Chunk, target: BinaryIO) -> "CutAudio":
         from core.transcription import audio
 
+        probe, reader = self._source(job)
+        return await self._workshop.decode(probe, audio.cut, reader, probe, audio.Cut(**chunk.cut), target)
+
+    def _source(self, job: Job) -> tuple["Probe", "BlockReader"]:
+        from core.transcription import audio
+
         assert job.audio_blob is not None and job.audio_etag is not None and job.probe is not None
-        probe = audio.Probe(**job.probe)
         media = self._targets[job.target].media
         reader = self._workshop.reader(media, job.audio_blob, job.audio_etag, job.size)
-        return await self._workshop.decode(probe, audio.cut, reader, probe, audio.Cut(**chunk.cut), target)
+        return audio.Probe(**job.probe), reader
