@@ -17,6 +17,7 @@ from functions import (
     pipeline,
     sign_in_pages,
     static,
+    tasks,
     uploads,
     users,
 )
@@ -31,6 +32,7 @@ for room in (
     names,
     imports,
     uploads,
+    tasks,
     admin,
     operations,
     pages,

@@ -162,6 +162,7 @@ async def _walk(
 
     await _walk_books(walk, book)
     await _walk_names(walk)
+    await _walk_tasks(walk)
 
     await walk.ask("list_jobs", "GET", f"{api}/admin/jobs", token=admin)
     await walk.ask("get_job", "GET", f"{api}/admin/jobs/{failed_job}", token=admin)
@@ -292,6 +293,22 @@ async def _walk_books(walk: Walk, ready: dict[str, Any]) -> None:
     begun = await walk.ask("begin_export", "POST", exports, token=admin, json={"format": "jsonl"})
     await walk.ask("list_exports", "GET", exports, token=admin)
     await walk.ask("get_export", "GET", f"{exports}/{begun['id']}", token=admin)
+
+
+async def _walk_tasks(walk: Walk) -> None:
+    """The life of a private task."""
+    tasks, token = "/api/v1/tasks", await walk.aloud.token()
+    made = await walk.ask("create_task", "POST", tasks, token=token, json={"name": "Bench"})
+    path, named = f"{tasks}/{made['id']}", {"id": made["id"], "name": "Bench 2"}
+    await walk.ask("list_tasks", "GET", tasks, token=token)
+    await walk.ask("get_task", "GET", path, token=token)
+    await walk.ask("change_task", "PUT", path, token=token, json={"name": "Bench 1"})
+    await walk.ask("change_tasks", "PUT", tasks, token=token, json={"items": [named]})
+    await walk.ask("list_task_history", "GET", f"{path}/history", token=token)
+    await walk.ask("restore_task", "POST", f"{path}/history/1/restore", token=token)
+    await walk.ask("delete_task", "DELETE", path, token=token)
+    made = await walk.ask("create_task", "POST", tasks, token=token, json={"name": "Bench"})
+    await walk.ask("delete_tasks", "DELETE", tasks, token=token, json={"ids": [made["id"]]})
 
 
 async def _walk_names(walk: Walk) -> None:

@@ -51,6 +51,16 @@ def time_of(made_id: str) -> datetime:
     return datetime.fromtimestamp((number >> 80) / 1000, UTC)
 
 
+def is_id(text: str) -> bool:
+    """Tell whether `text` can be an id that was made here."""
+    if not re.fullmatch(ID_PATTERN, text):
+        return False
+    try:
+        return time_of(text) is not None
+    except (ValueError, OverflowError):  # its time would be after the year 9999
+        return False
+
+
 def inverted(at: datetime) -> str:
     """Return 15 digits that sort the newest first."""
     return f"{_LAST_MILLISECOND - _milliseconds(at):015d}"

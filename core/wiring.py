@@ -29,6 +29,8 @@ from core.payments import Provider
 from core.payments import connect as connect_payments
 from core.settings import Settings
 from core.storage import StorageAccount
+from core.tasks.service import Tasks
+from core.tasks.store import TaskStore
 from core.transcription.assembling import Assemble
 from core.transcription.books import BookTarget
 from core.transcription.drops import Drops
@@ -59,6 +61,7 @@ class Services:
     catalog_work: CatalogWork
     transcription: Transcription
     uploads: Uploads
+    tasks: Tasks
     operations: Operations
     providers: Mapping[str, Provider]
     media_origin: str
@@ -75,6 +78,20 @@ class Services:
         for provider in set(self.providers.values()):
             await provider.close()
         await self._account.close()
+
+
+class _TasksOfPerson:
+    """What a person has transcribed in private: tasks and passages, with every version."""
+
+    def __init__(self, tasks: Tasks) -> None:
+        self._tasks = tasks
+
+    async def holdings(self, user_id: str) -> AsyncIterator[Holding]:
+        async for task_id, content in self._tasks.copies(user_id):
+            yield Holding(f"tasks/{task_id}.json", content)
+
+    async def erase(self, user_id: str) -> None:
+        await self._tasks.erase(user_id)
 
 
 class _FollowsOfPerson:
@@ -121,7 +138,9 @@ def build(settings: Settings, account: StorageAccount | None = None) -> Services
     publisher = CatalogPublisher(index, books, changes, counts, reader)
     names = Names(account.table("names"), books, reader, queues, operations)
     follows = Follows(account.table("follows"), names)
-    accounts.holdings.holders = [_FollowsOfPerson(follows)]
+    private = account.container("private")
+    tasks = Tasks(settings, TaskStore(account.table("tasks"), private), queues, operations)
+    accounts.holdings.holders = [_FollowsOfPerson(follows), _TasksOfPerson(tasks)]
     stats = StatsStore(book_rows, counts)
     owners = Ownership(CommerceStore(users))
     shelves = Shelves(account.table("shelves"))
@@ -163,6 +182,7 @@ def build(settings: Settings, account: StorageAccount | None = None) -> Services
         catalog_work=CatalogWork(settings, catalog, names, imports, exports, queues, operations),
         transcription=transcription,
         uploads=announced,
+        tasks=tasks,
         operations=operations,
         providers=connect_payments(settings, account.table("charges")),
         media_origin=account.blob_origin(),

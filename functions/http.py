@@ -142,7 +142,7 @@ def endpoint(
     """Register an async handler as the HTTP function of its name.
 
     `body` and `query` are pydantic models (body None: the route takes none; `bytes`: a file of one of the
-    media types in `accepts` of at most `max_bytes`, `too_large` says where a larger one goes), `reply` the
+    media types in `accepts`, where `too_large` says where a larger one than `max_bytes` goes), `reply` the
     model of the answer (None: no JSON), `status` the success code. With `confirmed`, and for administrators,
     reading too takes a session that is alive. `failures` are the statuses that a route's shape does not tell,
     `other` further statuses with what they mean and their model, `conditional` says that the handler looks at
@@ -178,7 +178,7 @@ def endpoint(
         def read_body(req: func.HttpRequest) -> Any:
             if body is bytes:
                 return read_content(req, accepts, max_bytes, too_large)
-            return None if adapter is None else read_json(req, adapter)
+            return None if adapter is None else read_json(req, adapter, max_bytes)
 
         async def run(req: func.HttpRequest) -> func.HttpResponse:
             started = time.perf_counter()

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from core.catalog.names import QUEUE as WORK_QUEUE
 from core.catalog.service import QUEUE
+from core.tasks.service import QUEUE as TASKS_QUEUE
 from core.transcription.models import QueueName, Step
 from functions.services import services
 
@@ -120,6 +121,16 @@ async def sweep_accounts(timer: func.TimerRequest) -> None:
     await services().accounts.sweep()
 
 
+async def run_tasks_work(msg: func.QueueMessage) -> None:
+    """Remove what belonged to tasks that were deleted."""
+    await services().tasks.run(msg.get_body().decode(errors="replace"))
+
+
+async def settle_tasks_work_poison(msg: func.QueueMessage) -> None:
+    """Tell a person of what could not be removed."""
+    await services().tasks.settle_poison(msg.get_body().decode(errors="replace"))
+
+
 async def publish_catalog(msg: func.QueueMessage) -> None:
     """Bring the catalog's index up to date."""
     await services().catalog.publish()
@@ -168,6 +179,8 @@ _on_queue(QUEUE, publish_catalog)
 _on_queue(f"{QUEUE}-poison", _foreign_poison_handler("settle_catalog_poison", f"{QUEUE}-poison"))
 _on_queue(WORK_QUEUE, run_catalog_work)
 _on_queue(f"{WORK_QUEUE}-poison", settle_catalog_work_poison)
+_on_queue(TASKS_QUEUE, run_tasks_work)
+_on_queue(f"{TASKS_QUEUE}-poison", settle_tasks_work_poison)
 _on_queue("notify", send_notice)
 _on_queue("notify-poison", settle_notify_poison)
 _on_queue(

@@ -84,11 +84,11 @@ def read_content(
     return content
 
 
-def read_json(req: func.HttpRequest, adapter: TypeAdapter[Any]) -> Any:
+def read_json(req: func.HttpRequest, adapter: TypeAdapter[Any], max_bytes: int = MAX_BODY_BYTES) -> Any:
     """Raises TooLargeError, UnsupportedMediaError, MalformedRequestError or InvalidError."""
     content = req.get_body()
-    if len(content) > MAX_BODY_BYTES:
-        raise TooLargeError(f"A body may have {MAX_BODY_BYTES} bytes.")
+    if len(content) > max_bytes:
+        raise TooLargeError(f"A body may have {max_bytes} bytes.")
     media_type = req.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json" and not media_type.endswith("+json"):
         raise UnsupportedMediaError("Send application/json.")

@@ -1,6 +1,8 @@
 """A person who uses the API in tests: an account, its tokens, and what it asks."""
 
+import asyncio
 import io
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -48,6 +50,15 @@ class Person:
         status, content, _ = await self.call("GET", path)
         assert status == 200, content
         return content
+
+    async def export(self) -> zipfile.ZipFile:
+        """Ask for a copy of everything, wait for it, and return it."""
+        _, export, _ = await self.post("/users/me/export")
+        async with asyncio.timeout(20):
+            while (shown := await self.get(f"/users/me/export/{export['id']}"))["status"] != "ready":
+                await asyncio.sleep(0.1)
+        async with aiohttp.ClientSession() as http, http.get(shown["url"]) as answer:
+            return zipfile.ZipFile(io.BytesIO(await answer.read()))
 
     async def refresh(self, refresh_token: str | None = None) -> int:
         """Swap the refresh token (or this one) and return the status."""

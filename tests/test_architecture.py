@@ -9,15 +9,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-ROOMS = {"accounts", "catalog", "commerce", "operations", "transcription"}
 SHARED = {"backoff", "caller", "errors", "ids", "pictures", "settings", "storage", "ai", "mail", "payments"}
 ONE_WAY = {
     "accounts": {"operations"},
     "catalog": {"operations"},
     "commerce": {"catalog", "accounts", "operations"},
     "transcription": {"catalog", "operations"},
+    "tasks": {"catalog", "operations", "transcription"},
     "operations": set(),
 }
+ROOMS = set(ONE_WAY)
 ONLY_IMPORTERS: dict[str, str | tuple[str, ...]] = {
     "azure.data": "core/storage",
     "azure.storage": "core/storage",

@@ -374,8 +374,13 @@ class Table:
         rows = self._query("PartitionKey eq @partition", {"partition": partition}, _PAGE_ROWS, columns)
         return [row["RowKey"] async for row in rows]
 
-    async def each(self, shape: type[M], partition: str | None, prefix: str = "") -> AsyncIterator[Stored[M]]:
-        """Yield rows in key order; `partition` None searches the whole table, which takes its time."""
+    async def each(
+        self, shape: type[M], partition: str | None, prefix: str = "", after: str | None = None
+    ) -> AsyncIterator[Stored[M]]:
+        """Yield rows in key order, those after the key `after`.
+
+        `partition` None searches the whole table, which takes its time.
+        """
         filters, parameters = [], {}
         if partition is not None:
             filters.append("PartitionKey eq @partition")
@@ -383,6 +388,9 @@ class Table:
         if prefix:
             filters.append("RowKey ge @first and RowKey lt @last")
             parameters |= {"first": prefix, "last": prefix[:-1] + chr(ord(prefix[-1]) + 1)}
+        if after is not None:
+            filters.append("RowKey gt @after")
+            parameters["after"] = after
         async for row in self._query(" and ".join(filters), parameters, _PAGE_ROWS):
             yield _stored(shape, row)
 

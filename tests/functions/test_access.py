@@ -136,7 +136,7 @@ class World:
         route = f"{question.method} {question.path.removeprefix(API)}"
         await player.prepare(route)
         about = self.ids.get(f"{question.about} of {caller}") or self.ids.get(question.about, "")
-        path = re.sub(r"{\w+}", about, question.path)
+        path = re.sub(r"{\w+}", about, question.path.replace("{version}", "1"))
         sent = SENT[route](self, player) if route in SENT else {}
         headers = {"Authorization": f"Bearer {player.token}"} if player.token else {}
         headers |= sent.pop("headers", {})
@@ -197,6 +197,10 @@ async def world(app: tuple[Aloud, GoogleIssuer]) -> World:
     await listener.sign_in()
     _, export, _ = await listener.call("POST", "/users/me/export")
     ids["export"] = export["id"]
+    for name in ("task", "old-task"):
+        status, task, _ = await listener.post("/tasks", name=name)
+        assert status == 201, task
+        ids[name] = task["id"]
     jobs = [await aloud.settled(name) for name in UNUSABLE]
     ids["job"] = jobs[0]["id"]
     ids |= await hand_over(aloud, publisher["id"], [job["audiobook_id"] for job in jobs[1:]])
@@ -375,6 +379,10 @@ SENT: dict[str, Callable[[World, Player], dict[str, Any]]] = {
     },
     "POST /admin/export": lambda _, __: {"json": {"format": "jsonl"}},
     "POST /uploads": lambda _, __: {"json": ANNOUNCED},
+    "POST /tasks": lambda _, __: {"json": {"name": "New"}},
+    "PUT /tasks": lambda w, _: {"json": {"items": [{"id": w.ids["task"], "tags": ["changed"]}]}},
+    "DELETE /tasks": lambda w, _: {"json": {"ids": [w.ids["old-task"]]}},
+    "PUT /tasks/{id}": lambda _, __: {"json": {"name": "Renamed"}},
     "POST /audiobooks": lambda _, __: {"json": {"title": "New"}},
     "PUT /audiobooks/{id}": lambda _, __: {"json": {"title": "Replaced", "price": {"amount": 1299}}},
     "PATCH /audiobooks/{id}": lambda _, __: {"json": {"subtitle": "Patched"}},

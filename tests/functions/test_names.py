@@ -2,11 +2,8 @@
 
 import asyncio
 import json
-import zipfile
-from io import BytesIO
 from typing import Any
 
-import aiohttp
 import pytest_asyncio
 
 from core.catalog.models import Book, Money
@@ -127,13 +124,6 @@ async def test_whom_i_follow_is_mine_to_take_along(aloud: Aloud, admin: Person) 
     _, author, _ = await admin.post("/authors", name=f"Followed {new_id()}")
     for path, expected in ((author["id"], 204), (author["id"], 204), ("0" * 26, 404)):
         assert (await person.call("PUT", f"/authors/{path}/follow"))[0] == expected
-    _, export, _ = await person.post("/users/me/export")
-    async with asyncio.timeout(20):
-        while (shown := await person.get(f"/users/me/export/{export['id']}"))["status"] != "ready":
-            await asyncio.sleep(0.1)
-    async with aiohttp.ClientSession() as http, http.get(shown["url"]) as answer:
-        content = await answer.read()
-    with zipfile.ZipFile(BytesIO(content)) as archive:
-        followed = json.loads(archive.read("follows.json"))
+    followed = json.loads((await person.export()).read("follows.json"))
     assert [row["person_id"] for row in followed] == [author["id"]]
     assert (await person.call("DELETE", f"/narrators/{author['id']}/follow"))[0] == 204

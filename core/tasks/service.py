@@ -1,0 +1,251 @@
+"""Private transcription: one person's recordings, what was heard in them, and every version of that."""
+
+import json
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from core.backoff import Backoff
+from core.catalog.models import ProcessingStatus
+from core.errors import StaleError
+from core.ids import new_id, now
+from core.operations.service import Operations
+from core.settings import Settings
+from core.storage.queues import Queues
+from core.tasks.models import (
+    Cause,
+    Clear,
+    NewTask,
+    Task,
+    TaskChange,
+    TaskContent,
+    TaskDetail,
+    TaskSummary,
+    TaskVersion,
+    VersionView,
+    summarise,
+)
+from core.tasks.store import PromptsRef, TaskStore
+
+_log = logging.getLogger("aloud.tasks")
+
+QUEUE = "tasks-work"
+_COMMIT_SECONDS = 120  # by then, a request that was cut off has either committed or never will
+
+
+class Tasks:
+    """Every method takes the id of the person whose tasks they are; nobody else's are found."""
+
+    def __init__(self, settings: Settings, store: TaskStore, queues: Queues, operations: Operations) -> None:
+        self._backoff = Backoff(settings)
+        self._store = store
+        self._queues = queues
+        self._operations = operations
+
+    async def page(
+        self,
+        owner_id: str,
+        limit: int,
+        after: str | None = None,
+        *,
+        status: ProcessingStatus | None = None,
+        tag: str | None = None,
+        text: str | None = None,
+    ) -> tuple[list[TaskSummary], str | None]:
+        """Return a person's tasks, the newest first, and where the next page begins.
+
+        `text` is looked for in names, file names and beginnings, whatever the case.
+        """
+        wanted = text.casefold() if text else None
+        found: list[TaskSummary] = []
+        last: str | None = None
+        async for stored in self._store.each(owner_id, after):
+            task = stored.value
+            if (status and task.status != status) or (tag and tag.lower() not in task.tags):
+                continue
+            texts = (task.name, task.file_name or "", task.beginning)
+            if wanted and not any(wanted in each.casefold() for each in texts):
+                continue
+            if len(found) == limit:
+                return found, last
+            found.append(summarise(task))
+            last = stored.key
+        return found, None
+
+    async def create(self, owner_id: str, content: NewTask) -> TaskDetail:
+        """Add a task; a recording may come later."""
+        at = now()
+        task_id = new_id(at)
+        prompts = await self._store.write_prompts(owner_id, task_id, content.prompts or ())
+        task = Task(
+            id=task_id,
+            owner_id=owner_id,
+            name=content.name,
+            tags=tuple(content.tags or ()),
+            **_fields(prompts),
+            is_edited=bool(content.prompts),
+            created_at=at,
+            updated_at=at,
+        )
+        await self._store.add(task, _version(task, "created", owner_id))
+        return await self._detail(task)
+
+    async def show(self, owner_id: str, task_id: str) -> TaskDetail:
+        """Raises NotFoundError."""
+        return await self._detail((await self._store.get(owner_id, task_id)).value)
+
+    async def change(
+        self, owner_id: str, task_id: str, content: TaskContent, if_match: frozenset[str] | None
+    ) -> TaskDetail:
+        """Make a new version of a task. Raises NotFoundError, StaleError."""
+        await self._store.get(owner_id, task_id)  # before anything is written for it
+        change = await self._prepare(owner_id, task_id, content)
+
+        def check(task: Task) -> tuple[Task, TaskVersion] | None:
+            if if_match is not None and str(task.version) not in if_match:
+                raise StaleError(f"The task is at version {task.version} by now.")
+            return change(task)
+
+        (task,) = await self._store.change(owner_id, [task_id], check)
+        return await self._detail(task)
+
+    async def change_all(self, owner_id: str, items: Sequence[TaskChange]) -> list[TaskSummary]:
+        """Make a new version of each of these tasks, or of none. Raises NotFoundError naming the first."""
+        for item in items:
+            await self._store.get(owner_id, item.id)
+        changes = {item.id: await self._prepare(owner_id, item.id, item) for item in items}
+        changed = await self._store.change(
+            owner_id, [item.id for item in items], lambda task: changes[task.id](task)
+        )
+        return [summarise(task) for task in changed]
+
+    async def delete(self, owner_id: str, ids: Sequence[str]) -> None:
+        """Delete all of these tasks with everything that belongs to them, or none.
+
+        The message goes out before the commit: whatever is cut off, what belongs to them goes too.
+        Raises NotFoundError naming the first that is not there.
+        """
+        clear = Clear(owner_id=owner_id, ids=tuple(ids))
+        await self._queues.send(QUEUE, clear, _COMMIT_SECONDS)
+        await self._store.mark_deleted(owner_id, ids)
+        await self._queues.send(QUEUE, clear)
+
+    # History
+
+    async def history(self, owner_id: str, task_id: str) -> list[VersionView]:
+        """Return all versions of a task, the newest first. Raises NotFoundError."""
+        await self._store.get(owner_id, task_id)
+        views = [_view(version) async for version in self._store.versions(owner_id, task_id)]
+        return views[::-1]
+
+    async def restore(self, owner_id: str, task_id: str, number: int) -> TaskDetail:
+        """Make a new version that is as that one was. Raises NotFoundError."""
+        await self._store.get(owner_id, task_id)
+        old = await self._store.version(owner_id, task_id, number)
+
+        def restore(task: Task) -> tuple[Task, TaskVersion]:
+            shown = {"name", "tags", "prompts_blob", "prompts_count", "beginning"}
+            again = _next(task, is_edited=True, **{name: getattr(old, name) for name in shown})
+            return again, _version(again, "restored", owner_id, number)
+
+        (task,) = await self._store.change(owner_id, [task_id], restore)
+        return await self._detail(task)
+
+    async def _prepare(
+        self, owner_id: str, task_id: str, content: TaskContent
+    ) -> Callable[[Task], tuple[Task, TaskVersion] | None]:
+        """Write what is large, and return the change of the row."""
+        fields: dict[str, Any] = {}
+        if content.name is not None:
+            fields["name"] = content.name
+        if content.tags is not None:
+            fields["tags"] = tuple(content.tags)
+        if content.prompts is not None:
+            prompts = await self._store.write_prompts(owner_id, task_id, content.prompts)
+            fields |= {**_fields(prompts), "is_edited": True}
+
+        def apply(task: Task) -> tuple[Task, TaskVersion] | None:
+            if all(getattr(task, name) == value for name, value in fields.items()):
+                return None
+            changed = _next(task, **fields)
+            return changed, _version(changed, "edited", owner_id)
+
+        return apply
+
+    async def _detail(self, task: Task) -> TaskDetail:
+        prompts = await self._store.prompts(task.prompts_blob)
+        return TaskDetail(**summarise(task).model_dump(), prompts=list(prompts))
+
+    # What is held about a person
+
+    async def copies(self, owner_id: str) -> AsyncIterator[tuple[str, bytes]]:
+        """Yield each task's id with all that is kept of it, every version too, as JSON."""
+        async for stored in self._store.each(owner_id):
+            task = stored.value
+            versions = [
+                {
+                    **_view(version).model_dump(mode="json"),
+                    "prompts": [
+                        prompt.model_dump() for prompt in await self._store.prompts(version.prompts_blob)
+                    ],
+                }
+                async for version in self._store.versions(owner_id, task.id)
+            ]
+            content = {**summarise(task).model_dump(mode="json"), "versions": versions}
+            yield task.id, json.dumps(content, indent=2, ensure_ascii=False).encode()
+
+    async def erase(self, owner_id: str) -> None:
+        """Remove all tasks of a person. Safe to repeat."""
+        await self._store.erase(owner_id)
+
+    # In the background
+
+    async def run(self, body: str) -> None:
+        """Do what a message on `tasks-work` asks for. Raises only what nobody foresaw."""
+        try:
+            clear = Clear.model_validate_json(body)
+        except ValidationError:
+            _log.error("a message on %s cannot be read and is set aside", QUEUE)
+            await self.settle_poison(body)
+            return
+        await self._backoff.run(self._queues, QUEUE, clear, self._clear)
+
+    async def _clear(self, clear: Clear) -> None:
+        for task_id in clear.ids:
+            await self._store.clear(clear.owner_id, task_id)
+
+    async def settle_poison(self, body: str) -> None:
+        """Tell a person of what could not be removed."""
+        await self._operations.raise_alert(
+            "poison-message", "What belonged to deleted tasks could not be removed", body[:2000], QUEUE, now()
+        )
+
+
+def _fields(prompts: PromptsRef) -> dict[str, Any]:
+    return {
+        "prompts_blob": prompts.blob,
+        "prompts_count": prompts.count,
+        "beginning": prompts.beginning,
+    }
+
+
+def _next(task: Task, **fields: Any) -> Task:
+    return task.model_copy(update={**fields, "version": task.version + 1, "updated_at": now()})
+
+
+def _version(task: Task, cause: Cause, actor_id: str | None, restored_from: int | None = None) -> TaskVersion:
+    shown = {"version", "name", "tags", "prompts_blob", "prompts_count", "beginning"}
+    return TaskVersion(
+        **task.model_dump(include=shown),
+        at=task.updated_at,
+        actor_id=actor_id,
+        cause=cause,
+        restored_from=restored_from,
+    )
+
+
+def _view(version: TaskVersion) -> VersionView:
+    shown = version.model_dump(exclude={"actor_id", "prompts_blob"})
+    return VersionView(**shown, by_me=version.actor_id is not None)
