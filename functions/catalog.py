@@ -249,13 +249,14 @@ async def _term(call: Call[None, LimitQuery], kind: TermKind) -> Reply:
     known = await call.services.names.find("series" if kind == "series" else "person", term_id)
     try:
         term, books = await call.services.catalog.term(kind, known.id if known else term_id, call.query.limit)
-        view = TermAbout(id=term.id, name=term.name, book_count=term.books)
+        view, of_catalog = TermAbout(id=term.id, name=term.name, book_count=term.books), term.revision
     except NotFoundError:
         if known is None:
             raise
-        view, books = TermAbout(id=known.id, name=known.name, book_count=0), []
+        view, books, of_catalog = TermAbout(id=known.id, name=known.name, book_count=0), [], 0
     shown = view.model_copy(update={"about": known.about if known else None}).model_dump_json()
-    return Reply(f'{shown[:-1]},"books":[{",".join(books)}]}}')
+    tag = f"{known.revision if known else 0}.{of_catalog}"  # changes are guarded by the first part alone
+    return Reply(f'{shown[:-1]},"books":[{",".join(books)}]}}', etag=tag)
 
 
 @endpoint(blueprint, "GET", f"{API}/authors", query=Listing, reply=TermList)

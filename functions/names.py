@@ -21,8 +21,9 @@ class NameView(BaseModel):
     about: str | None
 
 
-def _view(row: NameRow) -> NameView:
-    return NameView(id=row.id, name=row.name, about=row.about)
+def _tagged(row: NameRow, status: int = 200, **headers: str) -> Reply:
+    view = NameView(id=row.id, name=row.name, about=row.about)
+    return Reply(view, status=status, etag=str(row.revision), headers=headers)
 
 
 Handler = Callable[[Call[Any, Any]], Awaitable[Reply]]
@@ -39,21 +40,22 @@ def _offer(path: str, word: str, kind: NameKind) -> None:
 
     async def create(call: Call[NameContent, Any]) -> Reply:
         row = await call.services.names.create(kind, call.body, call.user, call.origin)
-        return Reply(_view(row), status=201, headers={"Location": f"{API}/{path}/{row.id}"})
+        return _tagged(row, 201, Location=f"{API}/{path}/{row.id}")
 
     async def change(call: Call[NameContent, Any]) -> Reply:
-        row_id = check_id(call.params["id"])
-        return Reply(_view(await call.services.names.change(kind, row_id, call.body, call.user, call.origin)))
+        row_id, names = check_id(call.params["id"]), call.services.names
+        return _tagged(await names.change(kind, row_id, call.body, call.user, call.origin, call.if_match))
 
     async def delete(call: Call[None, Any]) -> Reply:
-        await call.services.names.delete(kind, check_id(call.params["id"]), call.user, call.origin)
+        row_id, names = check_id(call.params["id"]), call.services.names
+        await names.delete(kind, row_id, call.user, call.origin, call.if_match)
         return Reply(status=204)
 
     at, one = f"{API}/{path}", f"{API}/{path}/{{id}}"
     added = f"Add one, with something about it.\n\n409 if there is a {word} of that name."
     changed = (
         f"Say anew what is known of one; all books follow a new name within a minute or so.\n\n"
-        f"409 if another {word} has the name."
+        f"With `If-Match` only if it still has that ETag. 409 if another {word} has the name."
         + (" A genre is known by its name: the answer has the new id." if kind == "genre" else "")
     )
     deleted = (
@@ -61,8 +63,8 @@ def _offer(path: str, word: str, kind: NameKind) -> None:
     )
     shapes: dict[str, Any] = {"access": "admin", "body": NameContent, "reply": NameView, "failures": (409,)}
     endpoint(blueprint, "POST", at, status=201, **shapes)(_named(f"create_{word}", added, create))
-    endpoint(blueprint, "PUT", one, **shapes)(_named(f"change_{word}", changed, change))
-    endpoint(blueprint, "DELETE", one, access="admin", status=204, failures=(409,))(
+    endpoint(blueprint, "PUT", one, conditional=True, **shapes)(_named(f"change_{word}", changed, change))
+    endpoint(blueprint, "DELETE", one, access="admin", status=204, failures=(409,), conditional=True)(
         _named(f"delete_{word}", deleted, delete)
     )
 

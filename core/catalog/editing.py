@@ -28,6 +28,7 @@ from core.catalog.models import (
     Chapters,
     Money,
     PersonName,
+    Revisions,
     SeriesPlace,
     Visibility,
     detail,
@@ -166,10 +167,6 @@ class ChapterEntry(BaseModel):
     title: Annotated[str, _line(200)]
     start_seconds: float = Field(ge=0, allow_inf_nan=False)
     end_seconds: float = Field(gt=0, allow_inf_nan=False)
-
-
-Revisions = frozenset[str] | None
-"""The revisions that a change may begin with; None: any."""
 
 
 class Editing:

@@ -66,6 +66,9 @@ class Chapters(BaseModel):
     items: tuple[Chapter, ...] = ()
 
 
+Revisions = frozenset[str] | None
+"""The revisions that a change may begin with; None: any."""
+
 NameKind = Literal["person", "genre", "series"]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -16,13 +16,13 @@ from pydantic import BaseModel, ConfigDict, StringConstraints
 from core.backoff import Tried
 from core.caller import Caller, Origin
 from core.catalog.index import CatalogReader, query
-from core.catalog.models import Book, NameKind, PersonName, name_id
+from core.catalog.models import Book, NameKind, PersonName, Revisions, name_id
 from core.catalog.store import BookStore
-from core.errors import ConflictError, NotFoundError
+from core.errors import ConflictError, NotFoundError, StaleError
 from core.ids import now
 from core.operations.service import Operations
 from core.storage.queues import Queues
-from core.storage.tables import Table
+from core.storage.tables import Stored, Table
 
 _log = logging.getLogger("aloud.catalog")
 
@@ -59,7 +59,10 @@ class NameContent(BaseModel):
 
 
 class NameRow(BaseModel):
-    """Row of `names`, a partition a kind. With `alias_of` the id leads to another, which has the name."""
+    """Row of `names`, a partition a kind. With `alias_of` the id leads to another, which has the name.
+
+    `revision` grows with each change; what only books name has none yet.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -67,7 +70,12 @@ class NameRow(BaseModel):
     name: str
     about: str | None = None
     alias_of: str | None = None
+    revision: int = 0
     updated_at: datetime
+
+
+Guard = Mapping[str, Stored[NameRow] | None]
+"""Rows that may be written only as they were read (None: only if they still are not there)."""
 
 
 class Rename(Tried):
@@ -120,9 +128,8 @@ class Names:
 
     async def create(self, kind: NameKind, content: NameContent, caller: Caller, origin: Origin) -> NameRow:
         """Add a name. Raises ConflictError if it is known, under this spelling or a former one."""
-        row = NameRow(
-            id=name_id(kind, content.name), name=content.name, about=content.about, updated_at=now()
-        )
+        row_id = name_id(kind, content.name)
+        row = NameRow(id=row_id, name=content.name, about=content.about, revision=1, updated_at=now())
         await self._operations.record(f"{kind}.created", caller.user_id, row.id, origin)
         try:
             await self._names.insert(row, kind, row.id)
@@ -132,46 +139,107 @@ class Names:
         return row
 
     async def change(
-        self, kind: NameKind, row_id: str, content: NameContent, caller: Caller, origin: Origin
+        self,
+        kind: NameKind,
+        row_id: str,
+        content: NameContent,
+        caller: Caller,
+        origin: Origin,
+        revisions: Revisions = None,
     ) -> NameRow:
         """Say anew what is known of a name, and have books follow; can be repeated.
 
-        Raises NotFoundError, and ConflictError if another has the new name.
+        Raises NotFoundError, ConflictError if another has the new name, StaleError if it is at none of the
+        revisions any more.
         """
         known = await self.known(kind, row_id)
+        guard = await self._guard(kind, known, revisions)
         by_name = name_id(kind, content.name)
         to_id = by_name if kind == "genre" else known.id
         await self._operations.record(f"{kind}.changed", caller.user_id, known.id, origin)
-        row = NameRow(id=to_id, name=content.name, about=content.about, updated_at=now())
+        row = NameRow(
+            id=to_id,
+            name=content.name,
+            about=content.about,
+            revision=known.revision + 1,
+            updated_at=now(),
+        )
         alias_id = known.id if kind == "genre" else by_name
+        is_new = False
         if alias_id != to_id:
-            await self._lead(kind, alias_id, row, is_free=kind != "genre")
-        await self._names.put(row, kind, to_id)
+            is_new = await self._lead(kind, alias_id, row, guard, is_free=kind != "genre")
+        try:
+            await self._put(kind, to_id, row, guard)
+        except StaleError:
+            if is_new:
+                await self._names.delete(kind, alias_id)
+            raise
         await self._rename(kind, {known.id, row_id, by_name}, to_id)
         return row
 
-    async def _lead(self, kind: NameKind, alias_id: str, row: NameRow, *, is_free: bool) -> None:
-        """Have an id lead to another. Raises ConflictError where it has to be free and is not."""
-        if is_free:
-            taken = await self._row(kind, alias_id)
-            if taken is not None and taken.alias_of != row.id:
-                raise ConflictError(f"There is another {kind} of that name.")
-        await self._names.put(row.model_copy(update={"id": alias_id, "alias_of": row.id}), kind, alias_id)
+    async def _guard(self, kind: NameKind, known: NameRow, revisions: Revisions) -> Guard:
+        """Raises StaleError where a name is at none of these revisions; any will do without."""
+        if revisions is None:
+            return {}
+        seen = await self._names.find(NameRow, kind, known.id)
+        revision = seen.value.revision if seen else 0
+        if not {tag.partition(".")[0] for tag in revisions} & {str(revision)}:
+            raise StaleError(f"This {kind} is at revision {revision} now; load it again.")
+        return {known.id: seen}
 
-    async def delete(self, kind: NameKind, row_id: str, caller: Caller, origin: Origin) -> None:
+    async def _put(self, kind: NameKind, row_id: str, row: NameRow, guard: Guard) -> None:
+        """Write a row. Raises StaleError where it is guarded and has changed."""
+        seen = guard.get(row_id)
+        if row_id not in guard:
+            await self._names.put(row, kind, row_id)
+        elif seen is not None:
+            await self._names.replace(seen, row)
+        else:
+            try:
+                await self._names.insert(row, kind, row_id)
+            except ConflictError:
+                raise StaleError(f"Somebody else has just changed this {kind}; load it again.") from None
+
+    async def _lead(
+        self, kind: NameKind, alias_id: str, row: NameRow, guard: Guard, *, is_free: bool
+    ) -> bool:
+        """Have an id lead to another; tell whether it led nowhere before.
+
+        Raises ConflictError where it has to be free and is not.
+        """
+        taken = await self._row(kind, alias_id)
+        if is_free and taken is not None and taken.alias_of != row.id:
+            raise ConflictError(f"There is another {kind} of that name.")
+        alias = row.model_copy(update={"id": alias_id, "alias_of": row.id})
+        await self._put(kind, alias_id, alias, guard)
+        return taken is None and alias_id not in guard
+
+    async def delete(
+        self,
+        kind: NameKind,
+        row_id: str,
+        caller: Caller,
+        origin: Origin,
+        revisions: Revisions = None,
+    ) -> None:
         """Forget what is known of a name that no published book has.
 
-        Drafts keep the name as they have it. Raises NotFoundError, and ConflictError while published books
-        name it.
+        Drafts keep the name as they have it. Raises NotFoundError, ConflictError while published books name
+        it, StaleError as `change` does.
         """
         row = await self.known(kind, row_id)
+        guard = await self._guard(kind, row, revisions)
         if await self._published(kind, row.id) is not None:
             raise ConflictError(f"Published books name this {kind}; change those first.")
         await self._operations.record(f"{kind}.deleted", caller.user_id, row.id, origin)
         async for stored in self._names.each(NameRow, kind):
             if stored.value.alias_of == row.id:
                 await self._names.delete(kind, stored.key)
-        await self._names.delete(kind, row.id)
+        seen = guard.get(row.id)
+        if seen is None:
+            await self._names.delete(kind, row.id)
+        elif not await self._names.delete_unchanged(seen):
+            raise StaleError(f"Somebody else has just changed this {kind}; load it again.")
 
     # What books say
 

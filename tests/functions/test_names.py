@@ -100,6 +100,35 @@ async def test_a_name_that_is_taken_is_refused_and_one_without_books_is_shown_an
     assert (await admin.call("PUT", f"/series/{two['id']}", json={"name": first}))[0] == 200
 
 
+async def test_of_two_who_change_what_they_have_read_one_is_told(admin: Person) -> None:
+    name = f"Guarded {new_id()}"
+    status, author, headers = await admin.post("/authors", name=name)
+    path = f"/authors/{author['id']}"
+    _, _, read = await admin.call("GET", path)
+    assert (status, headers["ETag"]) == (201, '"1"')
+    assert (await admin.call("GET", path, headers={"If-None-Match": read["ETag"]}))[0] == 304
+    answers = await asyncio.gather(
+        *(
+            admin.call("PUT", path, json={"name": f"{name} {n}"}, headers={"If-Match": read["ETag"]})
+            for n in range(3)
+        )
+    )
+    assert sorted(status for status, _, _ in answers) == [200, 412, 412]
+    (changed,) = [content["name"] for status, content, _ in answers if status == 200]
+    for n in range(3):
+        free = 409 if changed.endswith(str(n)) else 201
+        assert (await admin.post("/authors", name=f"{name} {n}"))[0] == free, "a name that was not taken"
+    assert (await admin.call("DELETE", path, headers={"If-Match": read["ETag"]}))[0] == 412
+    _, _, read = await admin.call("GET", path)
+    assert (await admin.call("DELETE", path, headers={"If-Match": read["ETag"]}))[0] == 204
+    _, genre, tag = await admin.post("/genres", name=f"Genre {new_id()}")
+    genre_path = f"/genres/{genre['id']}"
+    body = {"name": genre["name"], "about": "Now described."}
+    for expected in (200, 412):
+        guarded = {"If-Match": tag["ETag"]}
+        assert (await admin.call("PUT", genre_path, json=body, headers=guarded))[0] == expected
+
+
 async def test_two_genres_become_one(aloud: Aloud, admin: Person) -> None:
     publisher = await publisher_of(aloud)
     short, full = f"SF {new_id()}", f"Science Fiction {new_id()}"

@@ -54,11 +54,12 @@ class Page:
 
 @dataclass(frozen=True)
 class TermEntry:
-    """A person, a genre or a series of the catalog."""
+    """A person, a genre or a series of the catalog; shown alone, with the catalog's revision."""
 
     id: str
     name: str
     books: int
+    revision: int = 0
 
 
 @dataclass(frozen=True)
@@ -316,7 +317,8 @@ def find_term(
         (row[3], _SERIES_BOOKS if kind == "series" else limit),
     )
     numbers = [book for (book,) in books]
-    return TermEntry(*row[:3]), list(read_cards(database, numbers).values())
+    entry = TermEntry(row[0], row[1], row[2], read_fact(database, "revision"))
+    return entry, list(read_cards(database, numbers).values())
 
 
 def _facets(database: sqlite3.Connection, query: str, values: Sequence[object]) -> Facets:
