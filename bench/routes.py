@@ -160,6 +160,7 @@ async def _walk(
     await walk.ask("get_book_transcript", "GET", f"{book_path}/transcript", token=admin)
     await walk.ask("stream_book", "GET", f"{book_path}/stream", token=admin)
 
+    await _walk_listening(walk, book["id"])
     await _walk_books(walk, book)
     await _walk_names(walk)
     await _walk_tasks(walk)
@@ -257,6 +258,28 @@ async def _walk_account(walk: Walk, email: str, google_tokens: list[str]) -> Non
     session = await walk.ask("login_user", "POST", f"{auth}/login", json=person)
     token = session["access_token"]
     await walk.ask("delete_own_user", "DELETE", me, token=token, json=proof)
+
+
+async def _walk_listening(walk: Walk, book_id: str) -> None:
+    """An evening with a book."""
+    api = "/api/v1"
+    token = await walk.aloud.token()
+    at = {"position_seconds": 1, "device_id": "bench"}
+    await walk.ask("begin_progress", "POST", f"{api}/progress/{book_id}", token=token, json=at)
+    await walk.ask("save_progress", "PUT", f"{api}/progress/{book_id}", token=token, json=at)
+    batch = {"items": [at | {"audiobook_id": book_id}]}
+    await walk.ask("save_progress_of_many", "PUT", f"{api}/progress", token=token, json=batch)
+    await walk.ask("get_progress", "GET", f"{api}/progress/{book_id}", token=token)
+    sessions = f"{api}/listening/sessions"
+    begun = {"audiobook_id": book_id, "start_position_seconds": 0}
+    stretch = await walk.ask("begin_listening", "POST", sessions, token=token, json=begun)
+    for seconds in (0.001, 0.002):
+        heard = {"seconds_listened": seconds}
+        await walk.ask("note_listening", "PUT", f"{sessions}/{stretch['id']}", token=token, json=heard)
+    await walk.ask("list_books_begun", "GET", f"{api}/listening/current", token=token)
+    await walk.ask("list_books_completed", "GET", f"{api}/listening/completed", token=token)
+    await walk.ask("list_listening_history", "GET", f"{api}/listening/history", token=token)
+    await walk.ask("get_own_stats", "GET", f"{api}/users/me/stats", token=token)
 
 
 async def _walk_books(walk: Walk, ready: dict[str, Any]) -> None:

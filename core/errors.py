@@ -11,6 +11,7 @@
     │   └── AccountDisabledError    403  an administrator has closed the account
     ├── NotFoundError               404  absent, or not yours to know of
     ├── ConflictError               409  clashes with what is stored
+    │   └── OutdatedError           409  something newer is stored
     ├── StaleError                  412  If-Match names an older revision
     ├── TooLargeError               413  body over the limit
     ├── UnsupportedMediaError       415  wrong media type
@@ -27,6 +28,7 @@ The HTTP status and the stable slug of each are on its class; `functions/replies
 into problem+json, once. What is not in this tree is a bug: logged, and answered as a blank 500.
 """
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 
@@ -80,6 +82,17 @@ class NotFoundError(AloudError):
 
 class ConflictError(AloudError):
     status, slug, title = 409, "conflict", "In conflict with what is stored"
+
+
+class OutdatedError(ConflictError):
+    """`stored` and `sent` are shown in the reply, as JSON values."""
+
+    slug, title = "outdated", "Something newer is stored"
+
+    def __init__(self, detail: str, stored: Mapping[str, object], sent: Mapping[str, object]) -> None:
+        super().__init__(detail)
+        self.stored = stored
+        self.sent = sent
 
 
 class StaleError(AloudError):

@@ -22,6 +22,8 @@ from core.catalog.store import COUNTED, BookStore, ChangeStore
 from core.catalog.work import CatalogWork
 from core.commerce.ownership import Ownership
 from core.commerce.store import CommerceStore
+from core.listening.service import Listening
+from core.listening.store import ListeningStore
 from core.mail import Sender
 from core.mail import connect as connect_mail
 from core.operations.service import Operations
@@ -59,6 +61,7 @@ class Services:
     imports: Imports
     exports: Exports
     catalog_work: CatalogWork
+    listening: Listening
     transcription: Transcription
     uploads: Uploads
     tasks: Tasks
@@ -109,6 +112,22 @@ class _FollowsOfPerson:
         await self._follows.erase(user_id)
 
 
+class _ListeningOfPerson:
+    """What the listening room holds about a person: positions, stretches of listening, their sums."""
+
+    def __init__(self, listening: Listening) -> None:
+        self._listening = listening
+
+    async def holdings(self, user_id: str) -> AsyncIterator[Holding]:
+        async for name, rows in self._listening.held(user_id):
+            if rows:
+                content = [row.model_dump(mode="json") for row in rows]
+                yield Holding(f"{name}.json", json.dumps(content, indent=2, ensure_ascii=False).encode())
+
+    async def erase(self, user_id: str) -> None:
+        await self._listening.erase(user_id)
+
+
 def build(settings: Settings, account: StorageAccount | None = None) -> Services:
     """Join the rooms on the settings' storage account, or on `account`, which is closed with the rest."""
     account = account or StorageAccount(settings)
@@ -122,9 +141,10 @@ def build(settings: Settings, account: StorageAccount | None = None) -> Services
         settings, account, account.table("alerts"), account.table("audit"), queues, sender
     )
     users = account.table("users")
+    people = AccountStore(account.table("accounts"), users)
     accounts = Accounts(
         settings,
-        AccountStore(account.table("accounts"), users),
+        people,
         account.container("pictures"),
         account.container("exports"),
         queues,
@@ -140,11 +160,16 @@ def build(settings: Settings, account: StorageAccount | None = None) -> Services
     follows = Follows(account.table("follows"), names)
     private = account.container("private")
     tasks = Tasks(settings, TaskStore(account.table("tasks"), private), queues, operations)
-    accounts.holdings.holders = [_FollowsOfPerson(follows), _TasksOfPerson(tasks)]
     stats = StatsStore(book_rows, counts)
     owners = Ownership(CommerceStore(users))
     shelves = Shelves(account.table("shelves"))
     catalog = Catalog(books, stats, owners, shelves, names, reader, publisher, queues, media)
+    listening = Listening(ListeningStore(users, people.add), catalog)
+    accounts.holdings.holders = [
+        _FollowsOfPerson(follows),
+        _ListeningOfPerson(listening),
+        _TasksOfPerson(tasks),
+    ]
     editing = Editing(catalog, IsbnClaims(account.table("unique"), books), media, operations)
     import_rows, files = account.table("imports"), account.container("imports")
     imports = Imports(import_rows, files, books, editing, queues, operations)
@@ -180,6 +205,7 @@ def build(settings: Settings, account: StorageAccount | None = None) -> Services
         imports=imports,
         exports=exports,
         catalog_work=CatalogWork(settings, catalog, names, imports, exports, queues, operations),
+        listening=listening,
         transcription=transcription,
         uploads=announced,
         tasks=tasks,

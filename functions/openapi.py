@@ -27,6 +27,8 @@ _PROBLEM = {
                 "properties": {"field": {"type": "string"}, "message": {"type": "string"}},
             },
         },
+        "stored": {"type": "object", "description": "What is stored, where it is newer than what was sent."},
+        "sent": {"type": "object", "description": "What was sent, as it was understood."},
     },
 }
 _FAILURES = {

@@ -11,7 +11,14 @@ from typing import Any
 import azure.functions as func
 from pydantic import BaseModel
 
-from core.errors import AloudError, InvalidError, ThrottledError, UnauthenticatedError, UnavailableError
+from core.errors import (
+    AloudError,
+    InvalidError,
+    OutdatedError,
+    ThrottledError,
+    UnauthenticatedError,
+    UnavailableError,
+)
 from core.storage.account import Calls
 from functions.callers import SAFE_METHODS
 from functions.services import services
@@ -76,6 +83,8 @@ def problem(error: Exception, req: func.HttpRequest, request_id: str) -> func.Ht
     headers: dict[str, str] = {}
     if isinstance(known, InvalidError):
         content["errors"] = [{"field": name, "message": message} for name, message in known.fields]
+    if isinstance(known, OutdatedError):
+        content |= {"stored": known.stored, "sent": known.sent}
     if isinstance(known, UnauthenticatedError):
         headers["WWW-Authenticate"] = "Bearer"
     if isinstance(known, (ThrottledError, UnavailableError)):

@@ -14,6 +14,7 @@ ONE_WAY = {
     "accounts": {"operations"},
     "catalog": {"operations"},
     "commerce": {"catalog", "accounts", "operations"},
+    "listening": {"catalog", "commerce", "operations"},
     "transcription": {"catalog", "operations"},
     "tasks": {"catalog", "operations", "transcription"},
     "operations": set(),

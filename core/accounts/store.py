@@ -64,15 +64,15 @@ class AccountStore:
         """Replace the row as it was read, together with `also`. Raises StaleError or ConflictError."""
         await self._users.transact(user.id, [Replace(stored, user), *also])
 
-    async def add(self, user_id: str, row: Operation) -> None:
-        """Write a row next to a person's own, but none for who is gone or going. Raises NotFoundError."""
+    async def add(self, user_id: str, *rows: Operation) -> None:
+        """Write rows next to a person's own, but none for who is gone or going. Raises NotFoundError."""
 
         def stay(user: User) -> User:
             if user.erasing_at is not None:
                 raise NotFoundError("This account is being deleted.")
             return user
 
-        await self.change_user(user_id, stay, also=[row])
+        await self.change_user(user_id, stay, also=rows)
 
     async def newest_users(
         self, limit: int, after: tuple[str, str] | None

@@ -198,7 +198,7 @@ class Catalog:
 
         Raises UnauthenticatedError, NotFoundError, NotOwnedError; ConflictError while there is no audio yet.
         """
-        book = await self._heard_by(book_id, caller)
+        book = await self.heard_by(book_id, caller)
         if book.audio is None:
             raise ConflictError("This book has no audio yet.")
         return await self._media.link(book.audio.blob, _STREAM_LIFE, book.audio.content_type)
@@ -210,7 +210,7 @@ class Catalog:
 
         Raises as `stream` does; ConflictError while there is no transcript yet.
         """
-        book = await self._heard_by(book_id, caller)
+        book = await self.heard_by(book_id, caller)
         if book.transcript_prefix is None:
             raise ConflictError(
                 "This book has no transcript yet"
@@ -218,7 +218,11 @@ class Catalog:
             )
         return await self._media.read(f"{book.transcript_prefix}.{form}"), book.slug
 
-    async def _heard_by(self, book_id: str, caller: Caller | None) -> Book:
+    async def heard_by(self, book_id: str, caller: Caller | None) -> Book:
+        """Return a book that the caller may hear.
+
+        Raises UnauthenticatedError, NotFoundError, NotOwnedError.
+        """
         if caller is None:
             raise UnauthenticatedError("Sign in to listen.")
         book, owns = await asyncio.gather(self._store.book(book_id), self._owns(caller, book_id))
@@ -229,6 +233,22 @@ class Catalog:
 
     async def _owns(self, caller: Caller | None, book_id: str) -> bool:
         return caller is not None and await self._owners.owns(caller.user_id, book_id)
+
+    async def seen_by(self, book_id: str, caller: Caller) -> Book:
+        """Return a book that the caller may know of. Raises NotFoundError."""
+        book, owns = await asyncio.gather(self._store.book(book_id), self._owns(caller, book_id))
+        _check_visible(book, caller, owns)
+        return book
+
+    async def summaries(self, book_ids: Sequence[str], caller: Caller) -> dict[str, BookSummary]:
+        """Return those of the given books that the caller may know of, by id."""
+        ids = list(dict.fromkeys(book_ids))
+        found = await asyncio.gather(*(self._store.stored(book_id) for book_id in ids))
+        books = [stored.book for stored in found if stored is not None]
+        hidden = [book.id for book in books if not _is_visible(book, caller)]
+        owned = await asyncio.gather(*(self._owns(caller, book_id) for book_id in hidden))
+        unknown = {book_id for book_id, owns in zip(hidden, owned, strict=True) if not owns}
+        return {book.id: summarise(book) for book in books if book.id not in unknown}
 
     # What the shop asks: read from the tables, since money depends on it
 

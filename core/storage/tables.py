@@ -375,9 +375,14 @@ class Table:
         return [row["RowKey"] async for row in rows]
 
     async def each(
-        self, shape: type[M], partition: str | None, prefix: str = "", after: str | None = None
+        self,
+        shape: type[M],
+        partition: str | None,
+        prefix: str = "",
+        after: str | None = None,
+        rows: int = _PAGE_ROWS,
     ) -> AsyncIterator[Stored[M]]:
-        """Yield rows in key order, those after the key `after`.
+        """Yield rows in key order, those after the key `after`; `rows` are asked for at once.
 
         `partition` None searches the whole table, which takes its time.
         """
@@ -391,7 +396,7 @@ class Table:
         if after is not None:
             filters.append("RowKey gt @after")
             parameters["after"] = after
-        async for row in self._query(" and ".join(filters), parameters, _PAGE_ROWS):
+        async for row in self._query(" and ".join(filters), parameters, rows):
             yield _stored(shape, row)
 
     async def groups(

@@ -201,6 +201,10 @@ async def world(app: tuple[Aloud, GoogleIssuer]) -> World:
         status, task, _ = await listener.post("/tasks", name=name)
         assert status == 201, task
         ids[name] = task["id"]
+    _, stretch, _ = await listener.post(
+        "/listening/sessions", audiobook_id=ids["free"], start_position_seconds=0
+    )
+    ids["listening"] = stretch["id"]
     jobs = [await aloud.settled(name) for name in UNUSABLE]
     ids["job"] = jobs[0]["id"]
     ids |= await hand_over(aloud, publisher["id"], [job["audiobook_id"] for job in jobs[1:]])
@@ -378,6 +382,17 @@ SENT: dict[str, Callable[[World, Player], dict[str, Any]]] = {
         "headers": {"Content-Type": "application/jsonl"},
     },
     "POST /admin/export": lambda _, __: {"json": {"format": "jsonl"}},
+    **{
+        f"{method} /progress/{{audiobook_id}}": lambda _, __: {"json": {"position_seconds": 5}}
+        for method in ("POST", "PUT")
+    },
+    "PUT /progress": lambda w, _: {
+        "json": {"items": [{"audiobook_id": w.ids["free"], "position_seconds": 6}]}
+    },
+    "POST /listening/sessions": lambda w, _: {
+        "json": {"audiobook_id": w.ids["free"], "start_position_seconds": 0}
+    },
+    "PUT /listening/sessions/{id}": lambda _, __: {"json": {"seconds_listened": 1}},
     "POST /uploads": lambda _, __: {"json": ANNOUNCED},
     "POST /tasks": lambda _, __: {"json": {"name": "New"}},
     "PUT /tasks": lambda w, _: {"json": {"items": [{"id": w.ids["task"], "tags": ["changed"]}]}},

@@ -1,4 +1,4 @@
-"""The account routes keep to their description, whatever is sent: made up from it, against it, or by hand."""
+"""These routes keep to their description, whatever is sent: made up from it, against it, or by hand."""
 
 import asyncio
 import json
@@ -51,7 +51,7 @@ ENDING = {"logout_user", "logout_user_everywhere"}
 
 @dataclass
 class Contract:
-    """The description of the account routes, who asks, and somebody to be administered."""
+    """The description of these routes, who asks, and somebody to be administered."""
 
     aloud: Aloud
     description: dict[str, Any]
@@ -62,8 +62,12 @@ class Contract:
     def operations(self) -> list[Operation]:
         schema = schemathesis.openapi.from_dict(self.description)
         found = [result.ok() for result in schema.get_all_operations() if isinstance(result, Ok)]
-        rooms = (f"{API}/auth/", f"{API}/users/", f"{API}/admin/users", f"{API}/admin/audit")
-        return [operation for operation in found if operation.path.startswith(rooms)]
+        rooms = ("auth/", "users/", "admin/users", "admin/audit", "progress", "listening/")
+        return [
+            operation
+            for operation in found
+            if operation.path.startswith(tuple(f"{API}/{room}" for room in rooms))
+        ]
 
     def token(self, operation: Operation) -> str:
         """Return the token for an operation; those that count tries or end sessions have their own."""
@@ -158,6 +162,11 @@ VALID = {
     "id_token": '"a.b.c"',
     "mfa_code": '"123456"',
     "roles": "[]",
+    "audiobook_id": '"none"',
+    "items": '[{"audiobook_id": "none", "position_seconds": 1}]',
+    "position_seconds": "1.5",
+    "start_position_seconds": "0",
+    "seconds_listened": "1e3",
 }
 
 
