@@ -22,6 +22,7 @@
     │   └── PaymentAccountError     503  our account at the payment provider does not work
     ├── StorageLimitError           500  a row, message or transaction over Azure's limits
     ├── ModelRefusedError           500  the AI failed in a way that repeating cannot heal
+    │   └── ModelAccountError       500  the AI serves nothing to us: bad credentials, or no money
     └── RejectedAudioError          422  a dropped file that is no usable recording
 
 The HTTP status and the stable slug of each are on its class; `functions/replies.py` turns them
@@ -151,6 +152,10 @@ class StorageLimitError(AloudError):
 
 class ModelRefusedError(AloudError):
     slug, title = "model-refused", "The AI refuses this request"
+
+
+class ModelAccountError(ModelRefusedError):
+    slug, title = "model-account", "The AI does not accept our account"
 
 
 class RejectedAudioError(AloudError):

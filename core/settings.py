@@ -148,12 +148,38 @@ class Settings(BaseModel):
         alias="OPENAI_BASE_URL",
         description="Address of an OpenAI-compatible service; empty: OpenAI itself.",
     )
+    azure_openai_endpoint: str = Field(
+        "",
+        alias="AZURE_OPENAI_ENDPOINT",
+        description="Azure OpenAI by the app's identity, without a key: https://NAME.openai.azure.com.",
+    )
+    azure_openai_scope: str = Field(
+        "https://cognitiveservices.azure.com/.default",
+        alias="AZURE_OPENAI_SCOPE",
+        description="What the identity's tokens for it are good for.",
+    )
     speech_model: str = Field(
         "gpt-4o-transcribe", alias="SPEECH_MODEL", description="Model that turns speech into text."
+    )
+    speech_profile: str = Field(
+        "",
+        alias="SPEECH_PROFILE",
+        description="A model of docs/ai.md whose abilities it has, where its name is not listed there.",
+    )
+    speech_base_url: str | None = Field(
+        None, alias="SPEECH_BASE_URL", description="Address of its own for the speech model."
+    )
+    speech_api_key: SecretStr | None = Field(
+        None, alias="SPEECH_API_KEY", description="Key for that address."
     )
     text_model: str = Field(
         "gpt-4o-mini", alias="TEXT_MODEL", description="Model that writes summaries and tags."
     )
+    text_profile: str = Field("", alias="TEXT_PROFILE", description="As above, for the text model.")
+    text_base_url: str | None = Field(
+        None, alias="TEXT_BASE_URL", description="Address of its own for the text model."
+    )
+    text_api_key: SecretStr | None = Field(None, alias="TEXT_API_KEY", description="Key for that address.")
 
     auto_publish: bool = Field(
         False,
@@ -285,6 +311,18 @@ class Settings(BaseModel):
             )
         if self.site_name and not self.public_base_url.startswith("https://"):
             wrong.append("PUBLIC_BASE_URL: in the cloud the site is on https.")
+        return wrong + self._find_wrong_ai()
+
+    def _find_wrong_ai(self) -> list[str]:
+        wrong = []
+        if self.azure_openai_endpoint and (self.openai_base_url or self.openai_api_key):
+            wrong.append("AZURE_OPENAI_ENDPOINT: leave OPENAI_BASE_URL and OPENAI_API_KEY empty beside it.")
+        for name, key, address in (
+            ("SPEECH", self.speech_api_key, self.speech_base_url),
+            ("TEXT", self.text_api_key, self.text_base_url),
+        ):
+            if key is not None and not address:
+                wrong.append(f"{name}_API_KEY: this key is for {name}_BASE_URL, which is empty.")
         return wrong
 
     def _find_wrong_payments(self) -> list[str]:

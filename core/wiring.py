@@ -131,7 +131,7 @@ class _ListeningOfPerson:
 def build(settings: Settings, account: StorageAccount | None = None) -> Services:
     """Join the rooms on the settings' storage account, or on `account`, which is closed with the rest."""
     account = account or StorageAccount(settings)
-    models = connect(settings)
+    models = connect(settings, account.credential)
     queues = account.queues()
     uploads = account.container("uploads")
     media = account.container("media")

@@ -13,6 +13,8 @@ from localhost.child import Child
 from localhost.errors import HostConfigError
 
 READY = re.compile(r"listening on (\S+)")
+_CONFIGURED = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "AZURE_OPENAI_ENDPOINT")
+_MODELS = ("SPEECH", "TEXT")
 
 
 def load_local_settings(folder: Path) -> None:
@@ -60,16 +62,21 @@ async def choose_ai(base_url: str | None) -> AsyncIterator[Child | None]:
         os.environ["OPENAI_BASE_URL"] = base_url
         os.environ.setdefault("OPENAI_API_KEY", "local")
         yield None
-    elif os.environ.get("OPENAI_API_KEY") or os.environ.get("OPENAI_BASE_URL"):
+    elif any(os.environ.get(name) for name in _CONFIGURED) or all(map(_has_address, _MODELS)):
         yield None
     else:
         command = [sys.executable, "-m", "localhost.ai", "--port", "0"]
         async with Child.start("the offline AI", command, READY) as child:
             os.environ["OPENAI_BASE_URL"] = child.found[0]
             os.environ["OPENAI_API_KEY"] = "offline"
-            os.environ.setdefault("SPEECH_MODEL", "offline-speech")
-            os.environ.setdefault("TEXT_MODEL", "offline-text")
+            for model in _MODELS:
+                if not _has_address(model):
+                    os.environ.setdefault(f"{model}_MODEL", f"offline-{model.lower()}")
             yield child
+
+
+def _has_address(model: str) -> bool:
+    return bool(os.environ.get(f"{model}_BASE_URL"))
 
 
 def new_development_key() -> str:

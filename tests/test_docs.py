@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any, get_args
@@ -66,15 +66,17 @@ def _setting(field: Any) -> list[str]:
     return [f"`{field.alias}`", default, field.description]
 
 
-def _model(name: str, able: Any, dollars: Iterable[int], facts: Iterable[object]) -> list[str]:
-    prices = " / ".join(f"{amount / 1e6:g}" for amount in dollars)
-    shown = [f.isoformat() if isinstance(f, date) else "" if f is None else str(f) for f in facts]
+def _model(name: str, *facts: object, ends: date | None) -> list[str]:
+    shown = {None: "", True: "yes", False: "no"}
     return [
         f"`{name}`",
-        *shown,
-        prices if prices.strip("0 /") else "",
-        able.ends.isoformat() if able.ends else "",
+        *(shown[fact] if fact is None or isinstance(fact, bool) else str(fact) for fact in facts),
+        ends.isoformat() if ends else "",
     ]
+
+
+def _dollars(*amounts: int) -> str:
+    return " / ".join(f"{amount / 1e6:g}" for amount in amounts) if any(amounts) else ""
 
 
 def test_the_settings_are_all_described() -> None:
@@ -107,18 +109,27 @@ def test_the_models_are_those_of_the_capability_table() -> None:
     assert _rows(_section(page, "### Speech models")) == [
         _model(
             name,
-            able,
-            [able.microdollars_per_minute],
-            [able.response_format, able.timestamps, able.max_seconds, able.max_output_tokens],
+            able.transport,
+            able.audio_format,
+            "text" if able.transport == "chat" else able.response_format,
+            able.timestamps,
+            able.tells_speakers,
+            able.hints,
+            able.max_seconds,
+            able.max_output_tokens,
+            _dollars(able.microdollars_per_minute),
+            _dollars(able.microdollars_per_million_input, able.microdollars_per_million_output),
+            ends=able.ends,
         )
         for name, able in SPEECH.items()
     ]
     assert _rows(_section(page, "### Text models")) == [
         _model(
             name,
-            able,
-            [able.microdollars_per_million_input, able.microdollars_per_million_output],
-            [able.context_tokens, able.max_output_tokens],
+            able.context_tokens,
+            able.max_output_tokens,
+            _dollars(able.microdollars_per_million_input, able.microdollars_per_million_output),
+            ends=able.ends,
         )
         for name, able in TEXT.items()
     ]

@@ -5,16 +5,44 @@ from dataclasses import dataclass
 from typing import BinaryIO, Literal, Protocol
 
 from core.ai.client import Answer, Connection, translate_errors
-from core.ai.models import SpeechCapabilities, Usage, speech_capabilities
+from core.ai.models import Bill, SpeechCapabilities, Usage
+from core.ai.refusals import request_id_of
+
+_PROMPT_CHARACTERS = 700  # the older models look at 224 tokens and no more
 
 
 @dataclass(frozen=True, slots=True)
 class TimedText:
-    """A word or a segment; times are in seconds from the start of the chunk."""
+    """A word or a segment; times are in seconds from the start of the chunk.
+
+    `speaker` is the model's name for who says it, the same for the same voice within the chunk.
+    """
 
     start: float
     end: float
     text: str
+    speaker: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hints:
+    """What helps a model to hear right: names to spell so, and an ISO 639-1 language."""
+
+    names: tuple[str, ...] = ()
+    language: str | None = None
+
+    def prompt(self) -> str:
+        """Return the first names as a text, in no language."""
+        text = ""
+        for name in self.names:
+            longer = f"{text}, {name}" if text else name
+            if len(longer) > _PROMPT_CHARACTERS:
+                break
+            text = longer
+        return text
+
+
+NO_HINTS = Hints()
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +50,8 @@ class Speech:
     """What was said in one chunk; `words` and `segments` are empty where the model gives no times.
 
     `language` is what the model heard, in its own manner: a code (`en`), or a name (`english`).
+    `is_cut_off` means that the model says it ended at a limit of its own. `prompt` is the text that was
+    sent with the audio, in case the model repeats it.
     """
 
     text: str
@@ -31,6 +61,8 @@ class Speech:
     usage: Usage
     request_id: str | None
     latency_seconds: float
+    is_cut_off: bool = False
+    prompt: str = ""
 
 
 class SpeechModel(Protocol):
@@ -40,13 +72,19 @@ class SpeechModel(Protocol):
     def capabilities(self) -> SpeechCapabilities: ...
 
     async def transcribe(
-        self, audio: BinaryIO, filename: str, duration_seconds: float, language: str | None = None
+        self,
+        audio: BinaryIO,
+        filename: str,
+        duration_seconds: float,
+        hints: Hints = NO_HINTS,
+        bill: Bill | None = None,
     ) -> Speech:
         """Transcribe the whole of `audio`, which stays open and belongs to the caller.
 
-        `filename` tells the format by its ending; `language` is ISO 639-1. An empty text is an
-        answer: only the caller knows whether the audio was silent.
-        Raises ModelUnavailableError or ModelRefusedError.
+        `audio` is in the format of the model's capabilities, which `filename` tells by its ending. Hints
+        that the model takes none of are left out. An empty text is an answer: only the caller knows whether
+        the audio was silent. What the call used up is put on the `bill` even where its answer cannot be
+        used. Raises ModelUnavailableError or ModelRefusedError.
         """
         ...
 
@@ -54,19 +92,25 @@ class SpeechModel(Protocol):
 class OpenAISpeech:
     """Transcribes through `/audio/transcriptions` of OpenAI or a compatible server."""
 
-    def __init__(self, connection: Connection, model: str) -> None:
+    def __init__(self, connection: Connection, model: str, capabilities: SpeechCapabilities) -> None:
         self._connection = connection
         self._model = model
-        self.capabilities = speech_capabilities(model)
+        self.capabilities = capabilities
 
     async def transcribe(
-        self, audio: BinaryIO, filename: str, duration_seconds: float, language: str | None = None
+        self,
+        audio: BinaryIO,
+        filename: str,
+        duration_seconds: float,
+        hints: Hints = NO_HINTS,
+        bill: Bill | None = None,
     ) -> Speech:
         """See SpeechModel. The file goes out in blocks of 64 KiB as the socket takes them, uncopied."""
         client = self._connection.client()
         from openai import omit
 
         able = self.capabilities
+        prompt = hints.prompt() if able.hints == "prompt" else ""
         started = time.perf_counter()
         with translate_errors():
             reply = await client.audio.transcriptions.with_raw_response.create(
@@ -75,28 +119,35 @@ class OpenAISpeech:
                 model=self._model,
                 response_format=able.response_format,
                 timestamp_granularities=["word", "segment"] if able.timestamps == "word" else omit,
-                chunking_strategy="auto" if able.timestamps == "segment" else omit,
-                language=language or omit,
+                chunking_strategy="auto" if able.tells_speakers else omit,
+                language=hints.language or omit,
+                prompt=prompt or omit,
+                keywords=hints.names if able.hints == "keywords" and hints.names else omit,
             )
         latency = time.perf_counter() - started
-        request_id = reply.headers.get("x-request-id")
-        answer = _Transcript.read(reply.content, request_id)
-        used = answer.usage or _Used()
+        request_id = request_id_of(reply.headers)
+        # Paid by the second, whatever the body turns out to be.
+        usage = Usage(duration_seconds, cost_microdollars=able.cost(duration_seconds))
+        try:
+            answer = _Transcript.read(reply.content, request_id)
+            if answer.usage is not None:
+                tokens = (answer.usage.input_tokens, answer.usage.output_tokens)
+                usage = Usage(duration_seconds, *tokens, able.cost(duration_seconds, *tokens))
+        finally:
+            if bill is not None:
+                bill.add(usage, latency)
         return Speech(
             text=answer.text.strip(),
             words=tuple(TimedText(word.start, word.end, word.word.strip()) for word in answer.words or ()),
             segments=tuple(
-                TimedText(part.start, part.end, part.text.strip()) for part in answer.segments or ()
+                TimedText(part.start, part.end, part.text.strip(), part.speaker or None)
+                for part in answer.segments or ()
             ),
             language=answer.language or (answer.languages[0].code if answer.languages else None),
-            usage=Usage(
-                audio_seconds=duration_seconds,
-                input_tokens=used.input_tokens,
-                output_tokens=used.output_tokens,
-                cost_microdollars=able.cost(duration_seconds),
-            ),
+            usage=usage,
             request_id=request_id,
             latency_seconds=latency,
+            prompt=prompt,
         )
 
 
@@ -116,6 +167,7 @@ class _Segment(Answer):
     start: float
     end: float
     text: str
+    speaker: str | None = None
 
 
 class _Language(Answer):

@@ -3,12 +3,14 @@
 import secrets
 import time
 from dataclasses import dataclass
-from typing import Generic, Literal, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from core.ai.client import Answer, Connection, label, translate_errors
-from core.ai.models import TextCapabilities, Usage, text_capabilities
+from core.ai.chat import Chat
+from core.ai.client import Connection, translate_errors
+from core.ai.models import Bill, TextCapabilities, Usage
+from core.ai.refusals import label, request_id_of
 from core.errors import ModelRefusedError, ModelUnavailableError
 
 T = TypeVar("T", bound=BaseModel)
@@ -30,10 +32,13 @@ class TextModel(Protocol):
     @property
     def capabilities(self) -> TextCapabilities: ...
 
-    async def complete(self, instructions: str, material: str, shape: type[T]) -> Completion[T]:
+    async def complete(
+        self, instructions: str, material: str, shape: type[T], bill: Bill | None = None
+    ) -> Completion[T]:
         """Answer `instructions` about `material`, which is data whatever it says.
 
-        `shape` may use lists, strings, numbers and nested models; no tuples, no defaults.
+        `shape` may use lists, strings, numbers and nested models; no tuples, no defaults. What the call
+        used up is put on the `bill` even where its answer cannot be used.
         Raises ModelUnavailableError or ModelRefusedError.
         """
         ...
@@ -42,12 +47,14 @@ class TextModel(Protocol):
 class OpenAIText:
     """Answers through `/chat/completions` of OpenAI or a compatible server; the model gets no tools."""
 
-    def __init__(self, connection: Connection, model: str) -> None:
+    def __init__(self, connection: Connection, model: str, capabilities: TextCapabilities) -> None:
         self._connection = connection
         self._model = model
-        self.capabilities = text_capabilities(model)
+        self.capabilities = capabilities
 
-    async def complete(self, instructions: str, material: str, shape: type[T]) -> Completion[T]:
+    async def complete(
+        self, instructions: str, material: str, shape: type[T], bill: Bill | None = None
+    ) -> Completion[T]:
         """See TextModel."""
         client = self._connection.client()
         from openai import omit
@@ -72,19 +79,16 @@ class OpenAIText:
                 reasoning_effort=able.reasoning_effort or omit,
             )
         latency = time.perf_counter() - started
-        request_id = reply.headers.get("x-request-id")
-        answer = _Chat.read(reply.content, request_id)
-        used = answer.usage or _Used()
-        return Completion(
-            value=_read_value(answer, shape, request_id),
-            usage=Usage(
-                input_tokens=used.prompt_tokens,
-                output_tokens=used.completion_tokens,
-                cost_microdollars=able.cost(used.prompt_tokens, used.completion_tokens),
-            ),
-            request_id=request_id,
-            latency_seconds=latency,
+        request_id = request_id_of(reply.headers)
+        answer = Chat.read(reply.content, request_id)
+        usage = Usage(
+            input_tokens=answer.input_tokens,
+            output_tokens=answer.output_tokens,
+            cost_microdollars=able.cost(answer.input_tokens, answer.output_tokens),
         )
+        if bill is not None:
+            bill.add(usage, latency)
+        return Completion(_read_value(answer, shape, request_id), usage, request_id, latency)
 
 
 def choose_tag(material: str) -> str:
@@ -95,36 +99,11 @@ def choose_tag(material: str) -> str:
             return tag
 
 
-def _read_value(answer: "_Chat", shape: type[T], request_id: str | None) -> T:
-    if not answer.choices:
-        raise ModelUnavailableError(label("The AI gave no answer", request_id))
-    choice = answer.choices[0]
-    if choice.message.refusal or choice.finish_reason == "content_filter":
-        reason = choice.message.refusal or "its content filter"
-        raise ModelRefusedError(label(f"The AI refused: {reason[:300]}", request_id))
-    if choice.finish_reason == "length":
+def _read_value(answer: Chat, shape: type[T], request_id: str | None) -> T:
+    content = answer.content(request_id)
+    if answer.is_cut_off:
         raise ModelRefusedError(label("The AI's answer was cut off at its length limit", request_id))
     try:
-        return shape.model_validate_json(choice.message.content or "")
+        return shape.model_validate_json(content)
     except ValidationError:
         raise ModelUnavailableError(label("The AI's answer has the wrong shape", request_id)) from None
-
-
-class _Message(Answer):
-    content: str | None = None
-    refusal: str | None = None
-
-
-class _Choice(Answer):
-    message: _Message
-    finish_reason: Literal["stop", "length", "content_filter", "tool_calls", "function_call"] | None = None
-
-
-class _Used(Answer):
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-
-
-class _Chat(Answer):
-    choices: list[_Choice]
-    usage: _Used | None = None

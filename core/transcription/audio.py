@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from core.ai import AudioFormat
 from core.transcription.blocks import Source
 
 SAMPLE_RATE = 16_000
@@ -122,11 +123,11 @@ def halve(source: Source, probe: Probe, cut: Cut) -> tuple[Cut, Cut]:
     return halving.halve(source, probe, cut)
 
 
-def cut(source: Source, probe: Probe, cut: Cut, out: BinaryIO) -> CutAudio:
-    """Write one stretch to `out` (which must be seekable) as FLAC, 16 kHz, mono, 16 bits.
+def cut(source: Source, probe: Probe, cut: Cut, out: BinaryIO, form: AudioFormat = "flac") -> CutAudio:
+    """Write one stretch to `out` (which must be seekable), 16 kHz, mono, 16 bits.
 
-    It is as long as the cut to a sample: what cannot be decoded is silence in it.
+    It is as long as the cut to a sample, but as mp3 to a frame: what cannot be decoded is silence in it.
     """
     from core.transcription import cutting
 
-    return cutting.cut(source, probe, cut, out)
+    return cutting.cut(source, probe, cut, out, form)

@@ -1,32 +1,37 @@
-"""Cuts one stretch out of a recording, as FLAC for the speech model, and listens where sound is in it."""
+"""Cuts one stretch out of a recording, as the speech model takes it, and listens where sound is in it."""
 
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import av
 import numpy as np
 from av.audio.frame import AudioFrame
 
+from core.ai import AudioFormat
 from core.transcription.audio import SAMPLE_RATE, Cut, CutAudio, Probe
 from core.transcription.blocks import Source
 from core.transcription.decoding import Samples, UnreadableError, decode, decode_slice, open_audio
 from core.transcription.loudness import FRAME, decibels, mean_squares, sound_spans
 
 _BLOCK = FRAME * 50
+_CODECS: dict[AudioFormat, str] = {"flac": "flac", "mp3": "libmp3lame", "wav": "pcm_s16le"}
+_MP3_BIT_RATE = 48_000
 
 
-def cut(source: Source, probe: Probe, cut: Cut, out: BinaryIO) -> CutAudio:
+def cut(source: Source, probe: Probe, cut: Cut, out: BinaryIO, form: AudioFormat = "flac") -> CutAudio:
     """See core.transcription.audio.cut."""
     total = round((cut.end_seconds - cut.start_seconds) * SAMPLE_RATE)
     means = []
-    with av.open(out, "w", format="flac") as flac:
-        stream = flac.add_stream("flac", rate=SAMPLE_RATE, layout="mono", format="s16")
+    with av.open(out, "w", format=form) as target:
+        stream: Any = target.add_stream(_CODECS[form], rate=SAMPLE_RATE, layout="mono")
+        if form == "mp3":
+            stream.bit_rate = _MP3_BIT_RATE
         for block in _blocks(stretch(source, probe, cut), total):
             means.append(mean_squares(block))
             frame = AudioFrame.from_ndarray(block[np.newaxis], "s16", "mono")
             frame.sample_rate = SAMPLE_RATE
-            flac.mux(stream.encode(frame))
-        flac.mux(stream.encode(None))
+            target.mux(stream.encode(frame))
+        target.mux(stream.encode(None))
     levels = np.concatenate(means)
     duration = total / SAMPLE_RATE
     spans = tuple((round(start, 3), round(min(end, duration), 3)) for start, end in sound_spans(levels))

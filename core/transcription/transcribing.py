@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from core.ai import Models, Speech
+from core.ai import AudioFormat, Models, Speech
 from core.errors import UnavailableError
 from core.transcription.metadata import language_code
 from core.transcription.models import Chunk, ChunkResult, Job, Step
@@ -52,14 +52,15 @@ class Transcribe:
         from core.transcription import timing
 
         usage: dict[str, Any] = {}
-        with tempfile.TemporaryFile() as flac:
-            piece = await self._cut(job, chunk, flac)
+        form = self._models.speech.capabilities.audio_format
+        with tempfile.TemporaryFile() as file:
+            piece = await self._cut(job, chunk, file, form)
             segments: Sequence[Segment] = ()
             language = flag = None
             if not piece.silent:
-                flac.seek(0)
+                file.seek(0)
                 speech = await self._models.speech.transcribe(
-                    flac, f"chunk_{chunk.index:04d}.flac", piece.duration_seconds
+                    file, f"chunk_{chunk.index:04d}.{form}", piece.duration_seconds
                 )
                 flag = self._check_text(speech, piece, chunk)
                 segments = await asyncio.to_thread(
@@ -137,11 +138,12 @@ class Transcribe:
         halves = await self._workshop.decode(probe, audio.halve, reader, probe, audio.Cut(**chunk.cut))
         return await self._store.split_chunk(job.id, chunk, [asdict(half) for half in halves])
 
-    async def _cut(self, job: Job, chunk: Chunk, target: BinaryIO) -> "CutAudio":
+    async def _cut(self, job: Job, chunk: Chunk, target: BinaryIO, form: AudioFormat) -> "CutAudio":
         from core.transcription import audio
 
         probe, reader = self._source(job)
-        return await self._workshop.decode(probe, audio.cut, reader, probe, audio.Cut(**chunk.cut), target)
+        cut = audio.Cut(**chunk.cut)
+        return await self._workshop.decode(probe, audio.cut, reader, probe, cut, target, form)
 
     def _source(self, job: Job) -> tuple["Probe", "BlockReader"]:
         from core.transcription import audio

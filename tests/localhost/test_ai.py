@@ -16,8 +16,9 @@ import openai
 import pytest
 from pydantic import BaseModel, Field
 
-from core.ai import connect
+from core.ai import Hints, connect
 from core.settings import Settings
+from core.storage import StorageAccount
 from localhost.ai.speech import decode_audio, split_at_pauses
 
 ROOT = Path(__file__).parents[2]
@@ -102,19 +103,18 @@ def make_clip() -> bytes:
 
 async def test_a_human_reading_is_mostly_understood_and_timed(base_url: str) -> None:
     """Through the app's own adapter, as the pipeline does it."""
-    models = connect(
-        Settings.read(
-            {
-                "AzureWebJobsStorage": "UseDevelopmentStorage=true",
-                "JWT_SIGNING_KEY": "k" * 32,
-                "OPENAI_BASE_URL": base_url,
-                "SPEECH_MODEL": "offline-speech",
-                "TEXT_MODEL": "offline-text",
-            }
-        )
+    settings = Settings.read(
+        {
+            "AzureWebJobsStorage": "UseDevelopmentStorage=true",
+            "JWT_SIGNING_KEY": "k" * 32,
+            "OPENAI_BASE_URL": base_url,
+            "SPEECH_MODEL": "offline-speech",
+            "TEXT_MODEL": "offline-text",
+        }
     )
+    models = connect(settings, StorageAccount(settings).credential)
     with READING.open("rb") as audio:
-        speech = await models.speech.transcribe(audio, "reading.wav", 7.1, language="en")
+        speech = await models.speech.transcribe(audio, "reading.wav", 7.1, Hints(language="en"))
     await models.close()
     assert count_right(speech.text.split()) > len(SAID) * 0.6
     assert re.fullmatch(r"[a-z'. -]+", speech.text)

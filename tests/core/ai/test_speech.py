@@ -12,7 +12,7 @@ from email.utils import format_datetime
 import pytest
 from aiohttp import web
 
-from core.ai import speech_capabilities
+from core.ai import Hints, speech_capabilities
 from core.ai.client import Connection
 from core.ai.speech import OpenAISpeech
 from core.errors import ModelRefusedError, ModelUnavailableError
@@ -43,7 +43,7 @@ async def test_the_default_model_gives_text_usage_and_cost(
     ai: ScriptedAi, connected: Connect, flac: bytes
 ) -> None:
     ai.script(ok(" It was a quiet evening. "))
-    speech = await connected().speech.transcribe(io.BytesIO(flac), "chunk-0.flac", 1.5, language="en")
+    speech = await connected().speech.transcribe(io.BytesIO(flac), "chunk-0.flac", 1.5, Hints(language="en"))
     assert speech.text == "It was a quiet evening."
     assert (speech.words, speech.segments) == ((), ())
     assert speech.usage.audio_seconds == 1.5
@@ -235,7 +235,9 @@ async def test_a_silent_server_is_given_up(ai: ScriptedAi, flac: bytes) -> None:
     ai.fail_with(hang())
     connection = Connection(None, ai.base_url, timeout_seconds=0.2)
     with pytest.raises(ModelUnavailableError, match="timed out"):
-        await OpenAISpeech(connection, "whisper-1").transcribe(io.BytesIO(flac), "a.flac", 1.5)
+        await OpenAISpeech(connection, "whisper-1", speech_capabilities("whisper-1")).transcribe(
+            io.BytesIO(flac), "a.flac", 1.5
+        )
     await connection.close()
 
 

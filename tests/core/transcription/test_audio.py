@@ -8,10 +8,12 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from core.ai import AudioFormat
 from core.errors import RejectedAudioError
 from core.transcription import audio
 from core.transcription.audio import Cut, CutAudio, Plan, Probe
@@ -249,6 +251,20 @@ def test_a_piece_that_the_recording_cannot_fill_ends_in_silence() -> None:
     assert len(samples) == 6.5 * 16_000
     assert find_markers(samples) == pytest.approx([0.5], abs=0.005)
     assert not samples[2 * 16_000 :].any()
+
+
+@pytest.mark.parametrize(("form", "codec"), [("flac", "flac"), ("mp3", "mp3float"), ("wav", "pcm_s16le")])
+def test_a_piece_comes_in_the_format_that_the_model_takes(form: AudioFormat, codec: str) -> None:
+    source, out = io.BytesIO(M4B), io.BytesIO()
+    piece = audio.cut(source, audio.probe(source), Cut(0, 9.0, 15.5, None, None, None, False), out, form)
+    with av.open(io.BytesIO(out.getvalue()), "r") as container:
+        stream = container.streams.audio[0]
+        assert (container.format.name, stream.codec_context.name) == (form, codec)
+        assert (stream.rate, stream.channels) == (16_000, 1)
+        seconds = sum(frame.samples for frame in container.decode(stream)) / stream.rate
+    assert seconds == pytest.approx(6.5, abs=0.08)
+    assert piece.duration_seconds == 6.5
+    assert piece.spans
 
 
 def test_a_cut_through_sound_is_marked_as_hard() -> None:

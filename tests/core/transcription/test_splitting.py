@@ -58,7 +58,7 @@ async def test_halves_follow_each_other_to_the_sample_and_begin_at_a_pause(
     samples = 0
     for half in (first, second):
         flac = io.BytesIO()
-        await rooms._cut(job, half, flac)
+        await rooms._cut(job, half, flac, "flac")
         found = read_flac(flac.getvalue())
         heard += [half.cut["start_seconds"] + at for at in find_markers(found)]
         samples += len(found)
