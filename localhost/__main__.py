@@ -94,7 +94,8 @@ async def serve(options: argparse.Namespace) -> None:
         host_options = HostOptions(
             folder=app, connection_string=azurite.connection_string, lease_seconds=options.lease
         )
-        await parts.enter_async_context(Host.start(host_options, listener))
+        host = await parts.enter_async_context(Host.start(host_options, listener))
+        azurite.tell_messages(host.expect)
         greeting = asyncio.create_task(greet(options, f"http://localhost:{port}"))
         try:
             await wait_for_end(stopped, greeting, [azurite.child, *([ai] if ai else [])])

@@ -1,7 +1,11 @@
 // Runs Azurite for as long as somebody holds the other end of standard input: when the parent ends,
 // even by SIGKILL, the pipe closes and Azurite shuts down in order, which writes its data to disk.
+// Says which queue has got a message and after how many seconds it is there, so that nobody polls in vain.
 "use strict";
 
+const { subscribe } = require("node:diagnostics_channel");
+
+const MESSAGES = /^\/[^/]+\/([^/?]+)\/messages[/?]?/;
 const LONGEST_SHUTDOWN_MS = 5000;
 
 // A parent that is gone reads no output either; a failed write must not stop the shutdown.
@@ -12,5 +16,14 @@ process.stdin.on("close", () => {
   process.kill(process.pid, "SIGTERM");
 });
 process.stdin.resume();
+
+subscribe("http.server.response.finish", ({ request, response }) => {
+  const url = request.originalUrl ?? request.url;
+  const found = MESSAGES.exec(url);
+  if (found && response.statusCode < 300 && (request.method === "POST" || request.method === "PUT")) {
+    const seconds = new URL(url, "http://localhost").searchParams.get("visibilitytimeout") ?? 0;
+    process.stdout.write(`message in ${found[1]} after ${seconds}\n`);
+  }
+});
 
 require("azurite/dist/src/azurite.js");

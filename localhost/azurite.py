@@ -5,7 +5,7 @@ import fcntl
 import re
 import shutil
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ STORAGE = "AzureWebJobsStorage"
 SERVICES = ("blob", "queue", "table")
 USUAL_PORTS = (10000, 10001, 10002)
 READY = re.compile(r"Azurite \w+ service is successfully listening at (\S+)")
+MESSAGE = re.compile(r"message in (\S+) after (\d+)")
 ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 LOCK_SECONDS = 10
@@ -33,6 +34,19 @@ class Azurite:
     connection_string: str
     child: Child
     has_usual_ports: bool
+
+    def tell_messages(self, tell: Callable[[str, int], None]) -> None:
+        """From now on call with the queue of each message that is put or put back, and when it is there.
+
+        That is a number of seconds from now.
+        """
+
+        def hear(line: str) -> bool:
+            if found := MESSAGE.fullmatch(line):
+                tell(found[1], int(found[2]))
+            return found is not None
+
+        self.child.hear = hear
 
     @classmethod
     @asynccontextmanager
@@ -65,7 +79,9 @@ class Azurite:
         with explaining_failure():
             running = await child.__aenter__()
         try:
-            yield cls(build_connection_string(running.found), running, ports == USUAL_PORTS)
+            azurite = cls(build_connection_string(running.found), running, ports == USUAL_PORTS)
+            azurite.tell_messages(lambda _, __: None)
+            yield azurite
         finally:
             await child.__aexit__(None, None, None)
 

@@ -5,7 +5,7 @@ import logging
 import re
 from asyncio.subprocess import PIPE, STDOUT, Process
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Self
 
@@ -25,6 +25,8 @@ class Child:
         self.name = name
         self.found: list[str] = []
         """What the `ready` pattern's first group matched, in order."""
+        self.hear: Callable[[str], bool] = lambda _: False
+        """Is given each line from now on; one that it takes (True) is neither logged nor kept."""
         self._process = process
         self._output: deque[str] = deque(maxlen=20)
 
@@ -82,10 +84,13 @@ class Child:
             log.debug("%s: %s", self.name, line)
 
     async def _read_line(self) -> str | None:
+        """Return the next line that nobody else has taken; None at the end."""
         assert self._process.stdout is not None
-        line = (await self._process.stdout.readline()).decode(errors="replace")
-        self._output.append(line.rstrip())
-        return line.rstrip() if line else None
+        while line := (await self._process.stdout.readline()).decode(errors="replace"):
+            if not self.hear(line.rstrip()):
+                self._output.append(line.rstrip())
+                return line.rstrip()
+        return None
 
     async def _stop(self) -> None:
         assert self._process.stdin is not None

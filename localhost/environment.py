@@ -39,7 +39,6 @@ def set_defaults(port: int, data: Path | None, *, with_demo: bool) -> None:
         "PUBLIC_BASE_URL": f"http://localhost:{port}",
         "AZURE_FUNCTIONS_ENVIRONMENT": "Development",
         "AzureWebJobsDisableHomepage": "true",
-        "AzureFunctionsJobHost__extensions__queues__maxPollingInterval": "00:00:00.5",
         # a person who waits at this machine wants to hear of a failure within a minute
         "BACKOFF_SECONDS": "1.5",
         "MAX_ATTEMPTS": "6",

@@ -22,7 +22,6 @@ from azure.storage.blob.aio import BlobServiceClient
 ROOT = Path(__file__).parent.parent
 FINAL = {"ready", "rejected", "transcription_failed", "cancelled"}
 QUICK = {
-    "AzureFunctionsJobHost__extensions__queues__maxPollingInterval": "00:00:00.2",
     "AzureFunctionsJobHost__extensions__queues__visibilityTimeout": "00:00:01",
     "BACKOFF_SECONDS": "0.8",
     "MAX_ATTEMPTS": "3",

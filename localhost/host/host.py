@@ -103,6 +103,12 @@ class Host:
         self._loops: set[asyncio.Task[None]] = set()
         self._by_hand: set[asyncio.Task[None]] = set()
 
+    def expect(self, queue: str, seconds: float) -> None:
+        """A message will be in this queue so many seconds from now: look then, however long polls rest."""
+        for listener in self._listeners:
+            if listener.queue == queue:
+                listener.expect(seconds)
+
     def _of_type(self, trigger: str) -> list[Function]:
         return [function for function in self.functions.values() if function.trigger["type"] == trigger]
 

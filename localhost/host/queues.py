@@ -51,6 +51,7 @@ class QueueListener:
         lease_seconds: float,
         handle: Handle,
     ) -> None:
+        self.queue = queue
         self._queue = service.get_queue_client(queue)
         self._poison = service.get_queue_client(poison) if poison else None
         self._settings = settings
@@ -58,17 +59,24 @@ class QueueListener:
         self._handle = handle
         self._stopping = asyncio.Event()
         self._room = asyncio.Event()
+        self._expected = asyncio.Event()
         self.running: set[asyncio.Task[None]] = set()
 
     def stop(self) -> None:
         """Fetch no more; what runs goes on."""
         self._stopping.set()
         self._room.set()
+        self._expected.set()
+
+    def expect(self, seconds: float) -> None:
+        """A message is there in so many seconds."""
+        asyncio.get_running_loop().call_later(seconds, self._expected.set)
 
     async def run(self) -> None:
-        """Poll until stopped: at once while there are messages, ever slower while there are none."""
+        """Poll until stopped: at once while messages are there or expected, ever slower while none is."""
         empty_polls = 0
         while not self._stopping.is_set():
+            self._expected.clear()
             if await self._fetch():
                 empty_polls = 0
                 await self._wait_for_room()
@@ -112,7 +120,7 @@ class QueueListener:
         wait = min(FIRST_WAIT_SECONDS * (1 + growth), self._settings.max_polling_seconds)
         wait *= random.uniform(1 - WAIT_JITTER, 1 + WAIT_JITTER)  # noqa: S311 - spreads polls, guards nothing
         try:
-            await asyncio.wait_for(self._stopping.wait(), wait)
+            await asyncio.wait_for(self._expected.wait(), wait)
         except TimeoutError:
             return
 

@@ -1,7 +1,10 @@
 """Queue functions: tries, poison, leases, and what a stop does to them."""
 
 import aiohttp
+import pytest
 
+from localhost.azurite import Azurite
+from localhost.host import queues
 from tests.localhost.sample import Sample, StartHost
 
 
@@ -73,3 +76,16 @@ async def test_a_run_by_hand(start_host: StartHost, sample: Sample) -> None:
             assert response.status == 202
         [run] = await sample.wait_for_seen("plain")
     assert run["body"] == "by hand"
+
+
+async def test_it_looks_at_once_for_messages_that_it_was_told_of(
+    azurite: Azurite, start_host: StartHost, sample: Sample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queues, "FIRST_WAIT_SECONDS", 3600)
+    monkeypatch.setenv("AzureFunctionsJobHost__extensions__queues__maxPollingInterval", "01:00:00")
+    monkeypatch.setenv("AzureFunctionsJobHost__extensions__queues__visibilityTimeout", "00:00:01")
+    async with start_host() as host:
+        azurite.tell_messages(host.expect)
+        await sample.send("work", {"id": 1, "fail": 1})
+        assert await sample.wait_for_seen("done") == [{"id": 1, "dequeue_count": 2}]
+        azurite.tell_messages(lambda _, __: None)
