@@ -15,6 +15,7 @@ from core.catalog.follows import Follows
 from core.catalog.importing import Imports
 from core.catalog.index import CatalogPublisher, CatalogReader
 from core.catalog.names import Names
+from core.catalog.removal import Removal
 from core.catalog.service import QUEUE, Catalog, CatalogNews
 from core.catalog.shelves import Shelves
 from core.catalog.stats import StatsStore
@@ -204,7 +205,18 @@ def build(settings: Settings, account: StorageAccount | None = None) -> Services
         follows=follows,
         imports=imports,
         exports=exports,
-        catalog_work=CatalogWork(settings, catalog, names, imports, exports, queues, operations),
+        catalog_work=CatalogWork(
+            settings,
+            catalog,
+            names,
+            imports,
+            exports,
+            Removal(books, changes, media, operations),
+            books,
+            shelves,
+            queues,
+            operations,
+        ),
         listening=listening,
         transcription=transcription,
         uploads=announced,

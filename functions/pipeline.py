@@ -147,7 +147,7 @@ async def settle_catalog_work_poison(msg: func.QueueMessage) -> None:
 
 
 async def sweep_catalog(timer: func.TimerRequest) -> None:
-    """Forget exported files that are over."""
+    """Forget exported files, and recordings of books that nobody has bought, whose time is over."""
     await services().catalog_work.sweep()
 
 

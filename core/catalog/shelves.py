@@ -1,12 +1,15 @@
 """Which books a publisher has, drafts too: `shelves`, a list of each publisher's and one of all."""
 
+from datetime import datetime
+
 from pydantic import BaseModel, ConfigDict
 
 from core.catalog.models import Book
-from core.ids import time_of
+from core.ids import now, time_of
 from core.storage.tables import Table
 
 _ALL = "all"
+_COMPLETE = ("shelves", "complete")
 
 
 class Place(BaseModel):
@@ -15,6 +18,14 @@ class Place(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     book_id: str
+
+
+class Complete(BaseModel):
+    """Row `complete`, partition `shelves`: since when every book is on its shelves."""
+
+    model_config = ConfigDict(frozen=True)
+
+    since: datetime
 
 
 class Shelves:
@@ -26,6 +37,14 @@ class Shelves:
         place = Place(book_id=book.id)
         for shelf in {_ALL, _shelf(book.owner_id)}:
             await self._shelves.put_in_month(place, shelf, time_of(book.id), book.id)
+
+    async def are_complete(self) -> bool:
+        """Tell whether books that were stored before there were shelves have been put on them."""
+        return await self._shelves.find(Complete, *_COMPLETE) is not None
+
+    async def call_complete(self) -> None:
+        """Note that all books are on their shelves."""
+        await self._shelves.put(Complete(since=now()), *_COMPLETE)
 
     async def list(
         self, owner_id: str | None, limit: int, after: tuple[str, str] | None

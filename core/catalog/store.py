@@ -16,6 +16,7 @@ BeforeWrite = Callable[[Book, Book], Awaitable[None]]
 
 PENDING = "pending"
 COUNTED = "counted"
+_WITHDRAWN = "withdrawn"
 
 
 class Change(BaseModel):
@@ -28,6 +29,18 @@ class Change(BaseModel):
 
     revision: int
     marked_at: datetime
+
+
+class Withdrawal(BaseModel):
+    """Row of `changes`, partition `withdrawn`, under the book's id: since when it is not on sale any more.
+
+    `doomed` are the files that are to be deleted, once that time has come.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    since: datetime
+    doomed: tuple[str, ...] = ()
 
 
 class ChangeStore:
@@ -48,6 +61,25 @@ class ChangeStore:
 
     async def settle(self, stored: Stored[Change]) -> None:
         """Remove a row, unless its book was marked again."""
+        await self._changes.delete_unchanged(stored)
+
+    # Withdrawals: noted before the book is written, so a row may be of one that is on sale
+
+    async def mark_withdrawn(self, book_id: str) -> None:
+        """Say that a book is about to be withdrawn."""
+        await self._changes.put(Withdrawal(since=now()), _WITHDRAWN, book_id)
+
+    async def withdrawn(self) -> AsyncIterator[Stored[Withdrawal]]:
+        """Yield the rows of books that may have been withdrawn."""
+        async for stored in self._changes.each(Withdrawal, _WITHDRAWN):
+            yield stored
+
+    async def doom(self, stored: Stored[Withdrawal], names: tuple[str, ...]) -> Stored[Withdrawal]:
+        """Note which files are to be deleted. Raises StaleError where the book was withdrawn again."""
+        return await self._changes.replace(stored, stored.value.model_copy(update={"doomed": names}))
+
+    async def forget_withdrawal(self, stored: Stored[Withdrawal]) -> None:
+        """Remove a row, unless its book was withdrawn again."""
         await self._changes.delete_unchanged(stored)
 
 
@@ -137,6 +169,8 @@ class BookStore:
                 await before(old, new)
             if "published" in (old.visibility, new.visibility):
                 await self._changes.mark(book_id, new.revision)
+            if new.visibility == "withdrawn" != old.visibility:
+                await self._changes.mark_withdrawn(book_id)
 
         also = [] if chapters is None else [Put("chapters", Chapters(items=chapters))]
         return await self._books.update(Book, book_id, "book", revise, also, prepare)
