@@ -161,6 +161,7 @@ async def _walk(
     await walk.ask("stream_book", "GET", f"{book_path}/stream", token=admin)
 
     await _walk_listening(walk, book["id"])
+    await _walk_downloads(walk, book["id"], admin)
     await _walk_books(walk, book)
     await _walk_names(walk)
     await _walk_tasks(walk)
@@ -186,6 +187,20 @@ async def _walk(
     form = {"csrf": _form_token(await walk.visit("page_login", "GET", "/login"))}
     await walk.visit("page_login_submit", "POST", "/login", data=form | newcomer)
     await _walk_account_pages(walk, newcomer)
+
+
+async def _walk_downloads(walk: Walk, book_id: str, token: str) -> None:
+    """A book's files to keep: one by one, and in a ZIP."""
+    mine = "/api/v1/my-books"
+    await walk.ask("list_my_books", "GET", mine, token=token)
+    await walk.ask("load_my_book", "GET", f"{mine}/{book_id}/download", token=token)
+    wanted = {"audiobook_ids": [book_id]}
+    archive = await walk.ask("begin_my_download", "POST", f"{mine}/downloads", token=token, json=wanted)
+    async with asyncio.timeout(30):
+        while archive["status"] != "ready":
+            await asyncio.sleep(0.1)
+            path = f"{mine}/downloads/{archive['id']}"
+            archive = await walk.ask("get_my_download", "GET", path, token=token)
 
 
 async def _walk_account(walk: Walk, email: str, google_tokens: list[str]) -> None:

@@ -192,6 +192,12 @@ class Settings(BaseModel):
     upload_gb_per_day: float = Field(
         40, alias="UPLOAD_GB_PER_DAY", gt=0, description="What one publisher may upload in a day (UTC)."
     )
+    archive_gb_per_day: float = Field(
+        40,
+        alias="ARCHIVE_GB_PER_DAY",
+        gt=0,
+        description="What one listener may have put into ZIPs in a day (UTC).",
+    )
     max_audio_hours: float = Field(
         60, alias="MAX_AUDIO_HOURS", gt=0, description="Longer recordings are rejected."
     )

@@ -22,6 +22,7 @@ from core.catalog.stats import StatsStore
 from core.catalog.store import COUNTED, BookStore, ChangeStore
 from core.catalog.work import CatalogWork
 from core.commerce.ownership import Ownership
+from core.commerce.service import Commerce
 from core.commerce.store import CommerceStore
 from core.listening.service import Listening
 from core.listening.store import ListeningStore
@@ -63,6 +64,7 @@ class Services:
     exports: Exports
     catalog_work: CatalogWork
     listening: Listening
+    commerce: Commerce
     transcription: Transcription
     uploads: Uploads
     tasks: Tasks
@@ -218,6 +220,7 @@ def build(settings: Settings, account: StorageAccount | None = None) -> Services
             operations,
         ),
         listening=listening,
+        commerce=Commerce(settings, users, catalog, media, account.container("archives"), queues, operations),
         transcription=transcription,
         uploads=announced,
         tasks=tasks,

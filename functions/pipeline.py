@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from core.catalog.names import QUEUE as WORK_QUEUE
 from core.catalog.service import QUEUE
+from core.commerce.archives import QUEUE as ARCHIVE_QUEUE
 from core.tasks.service import QUEUE as TASKS_QUEUE
 from core.transcription.models import QueueName, Step
 from functions.services import services
@@ -151,6 +152,21 @@ async def sweep_catalog(timer: func.TimerRequest) -> None:
     await services().catalog_work.sweep()
 
 
+async def pack_books(msg: func.QueueMessage) -> None:
+    """Do the next step of a ZIP of books."""
+    await services().commerce.archives.run(msg.get_body().decode(errors="replace"))
+
+
+async def settle_archives_poison(msg: func.QueueMessage) -> None:
+    """Say of a ZIP that it could not be made."""
+    await services().commerce.archives.settle_poison(msg.get_body().decode(errors="replace"))
+
+
+async def sweep_archives(timer: func.TimerRequest) -> None:
+    """Delete ZIPs whose days are over."""
+    await services().commerce.archives.sweep()
+
+
 async def keep_catalog(timer: func.TimerRequest) -> None:
     """Publish what no message told of, and keep the index small and whole."""
     await services().catalog.keep()
@@ -181,6 +197,8 @@ _on_queue(WORK_QUEUE, run_catalog_work)
 _on_queue(f"{WORK_QUEUE}-poison", settle_catalog_work_poison)
 _on_queue(TASKS_QUEUE, run_tasks_work)
 _on_queue(f"{TASKS_QUEUE}-poison", settle_tasks_work_poison)
+_on_queue(ARCHIVE_QUEUE, pack_books)
+_on_queue(f"{ARCHIVE_QUEUE}-poison", settle_archives_poison)
 _on_queue("notify", send_notice)
 _on_queue("notify-poison", settle_notify_poison)
 _on_queue(
@@ -194,3 +212,4 @@ blueprint.timer_trigger(arg_name="timer", schedule="15 */10 * * * *", run_on_sta
 blueprint.timer_trigger(arg_name="timer", schedule="0 */5 * * * *", run_on_startup=False)(wake_stalled_jobs)
 blueprint.timer_trigger(arg_name="timer", schedule="0 30 3 * * *", run_on_startup=False)(sweep_accounts)
 blueprint.timer_trigger(arg_name="timer", schedule="0 40 3 * * *", run_on_startup=False)(sweep_catalog)
+blueprint.timer_trigger(arg_name="timer", schedule="0 20 * * * *", run_on_startup=False)(sweep_archives)

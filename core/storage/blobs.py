@@ -24,9 +24,9 @@ from azure.storage.blob import (
 )
 from azure.storage.blob.aio import BlobClient, BlobServiceClient, ContainerClient
 
-from core.errors import ConflictError, NotFoundError, UnavailableError
+from core.errors import ConflictError, NotFoundError, StaleError, UnavailableError
 from core.ids import now
-from core.storage.failures import made_on_demand, translated
+from core.storage.failures import made_on_demand, named, translated
 
 
 @dataclass(frozen=True)
@@ -168,9 +168,9 @@ class Container:
         return str(answer["etag"]).strip('"')
 
     async def stage(self, name: str, block: str, content: bytes) -> None:
-        """Send a block of a blob, which is not in it before `commit` names it; again replaces it.
+        """Send a block of a blob, which nobody sees before `commit` names it; again replaces it.
 
-        The ids of a blob's blocks have to be of one length.
+        The ids of a blob's blocks have to be of one length. The storage forgets them after a week.
         """
 
         async def send() -> None:
@@ -179,13 +179,24 @@ class Container:
         with translated(f"blob {self.name}/{name}"):
             await made_on_demand(send, self._container.create_container)
 
-    async def commit(self, name: str, blocks: Sequence[str], content_type: str) -> None:
-        """Make a blob of these blocks in this order; again changes nothing. Raises if one is not there."""
+    async def commit(
+        self, name: str, blocks: Sequence[str], content_type: str, *, if_absent: bool = False
+    ) -> None:
+        """Make a blob of these blocks in this order; again changes nothing.
+
+        Raises StaleError if a block is not there, and with `if_absent` ConflictError if there is a blob.
+        """
+        condition: dict[str, Any] = {"match_condition": MatchConditions.IfMissing} if if_absent else {}
         settings = ContentSettings(content_type=content_type)
 
         async def join() -> None:
             listed = [BlobBlock(block) for block in blocks]
-            await self._blob(name).commit_block_list(listed, content_settings=settings)
+            try:
+                await self._blob(name).commit_block_list(listed, content_settings=settings, **condition)
+            except HttpResponseError as error:
+                if getattr(error, "error_code", None) != "InvalidBlockList":
+                    raise
+                raise named(StaleError, f"blocks of {self.name}/{name}") from error
 
         with translated(f"blob {self.name}/{name}"):
             await made_on_demand(join, self._container.create_container)

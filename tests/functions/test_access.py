@@ -205,6 +205,8 @@ async def world(app: tuple[Aloud, GoogleIssuer]) -> World:
         "/listening/sessions", audiobook_id=ids["free"], start_position_seconds=0
     )
     ids["listening"] = stretch["id"]
+    _, archive, _ = await listener.post("/my-books/downloads", audiobook_ids=[ids["free"]])
+    ids["archive"] = archive["id"]
     jobs = [await aloud.settled(name) for name in UNUSABLE]
     ids["job"] = jobs[0]["id"]
     ids |= await hand_over(aloud, publisher["id"], [job["audiobook_id"] for job in jobs[1:]])
@@ -398,6 +400,7 @@ SENT: dict[str, Callable[[World, Player], dict[str, Any]]] = {
     "PUT /tasks": lambda w, _: {"json": {"items": [{"id": w.ids["task"], "tags": ["changed"]}]}},
     "DELETE /tasks": lambda w, _: {"json": {"ids": [w.ids["old-task"]]}},
     "PUT /tasks/{id}": lambda _, __: {"json": {"name": "Renamed"}},
+    "POST /my-books/downloads": lambda w, _: {"json": {"audiobook_ids": [w.ids["free"]]}},
     "POST /audiobooks": lambda _, __: {"json": {"title": "New"}},
     "PUT /audiobooks/{id}": lambda _, __: {"json": {"title": "Replaced", "price": {"amount": 1299}}},
     "PATCH /audiobooks/{id}": lambda _, __: {"json": {"subtitle": "Patched"}},

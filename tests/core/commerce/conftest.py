@@ -24,7 +24,7 @@ class Shop:
     """One instance of the product."""
 
     def __init__(self, settings: Settings, watch: Watch | None = None) -> None:
-        account = StorageAccount(settings, watch)
+        self.account = account = StorageAccount(settings, watch)
         self.services = build(settings, account)
         self.catalog = self.services.catalog
         self.users = account.table("users")

@@ -125,3 +125,19 @@ async def test_a_file_is_whole_in_a_container_that_was_not_there(account: Storag
         file.flush()
         await container.write("file", file, "text/plain")
     assert await container.read("file") == b"x" * 100_000
+
+
+async def test_blocks_become_a_blob_at_once_and_only_once(container: Container) -> None:
+    for name, content in (("02", b"world"), ("01", b"hello "), ("02", b"there")):
+        await container.stage("a", name, content)
+    with pytest.raises(NotFoundError):
+        await container.read("a")
+    assert [name async for name in container.names()] == []
+    with pytest.raises(StaleError):
+        await container.commit("a", ["01", "03"], "text/plain", if_absent=True)
+    await container.commit("a", ["01", "02"], "text/plain", if_absent=True)
+    assert await container.read("a") == b"hello there"
+    await container.stage("a", "01", b"other ")
+    with pytest.raises(ConflictError):
+        await container.commit("a", ["01"], "text/plain", if_absent=True)
+    assert await container.read("a") == b"hello there"
