@@ -128,9 +128,9 @@ async def upload_book(call: Call[bytes, Any]) -> Reply:
     form = read_multipart(call.request, "file", max_field_bytes=_MAX_FIELD_BYTES, max_parts=_MAX_PARTS)
     if not form.content or not form.file_name:
         raise InvalidError("Check the form.", (("file", "Choose a recording."),))
-    request = _request(form)
-    call.services.uploads.check(request, call.user)
-    book = await call.services.editing.create(_content(form), call.user, call.origin)
+    request, content = _request(form), _content(form)
+    await call.services.uploads.admit(request, call.user)
+    book = await call.services.editing.create(content, call.user, call.origin)
     request = request.model_copy(update={"audiobook_id": book.id})
     await call.services.uploads.receive(request, form.content, call.user, call.origin)
     return Reply(

@@ -85,11 +85,20 @@ class Uploads:
         Raises ForbiddenError for who is no publisher (of the book), NotFoundError for a book that is not
         theirs to know of, TooLargeError, UnsupportedMediaError, and ThrottledError after too much in a day.
         """
+        await self.admit(request, caller)
         upload = await self._announce(request, caller, origin)
         return upload, await self._container.write_link(upload.blob_name, _LINK_LIFE)
 
+    async def admit(self, request: UploadRequest, caller: Caller) -> None:
+        """Check what is going to come, and count its bytes. Raises as `begin` does."""
+        self._check(request, caller)
+        if request.audiobook_id is not None:
+            await self._catalog.managed(request.audiobook_id, caller)
+        if not caller.is_admin:
+            await self._reserve(caller.user_id, request.size_bytes, now())
+
     async def receive(self, request: UploadRequest, content: bytes, caller: Caller, origin: Origin) -> Upload:
-        """Take a small file as a whole; written to the storage, it starts the work as any drop does."""
+        """Take a small file that was admitted; when it is written, the work starts as with any drop."""
         upload = await self._announce(request, caller, origin)
         await self._container.write(upload.blob_name, content, upload.content_type)
         return upload
@@ -127,12 +136,8 @@ class Uploads:
         return found.value
 
     async def _announce(self, request: UploadRequest, caller: Caller, origin: Origin) -> Upload:
-        suffix = self.check(request, caller)
-        if request.audiobook_id is not None:
-            await self._catalog.managed(request.audiobook_id, caller)
+        suffix = self._check(request, caller)
         at = now()
-        if not caller.is_admin:
-            await self._reserve(caller.user_id, request.size_bytes, at)
         upload_id = new_id(at)
         upload = Upload(
             id=upload_id,
@@ -150,7 +155,7 @@ class Uploads:
             await self._catalog.create(draft_of(upload))
         return upload
 
-    def check(self, request: UploadRequest, caller: Caller) -> str:
+    def _check(self, request: UploadRequest, caller: Caller) -> str:
         """Return the suffix that the file gets with us. Raises as `begin` does, but for quota and book."""
         if not caller.roles & {"publisher", "admin"}:
             raise ForbiddenError("This needs the role publisher.")

@@ -6,6 +6,11 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
+from core.ids import now
+from core.settings import Settings
+from core.storage import StorageAccount
+from core.transcription.uploads import Allowance
+from localhost.azurite import STORAGE
 from tests.aloud import Aloud
 from tests.audio import make_audio
 from tests.person import Person, form_with_file, publisher_of, write_blob
@@ -171,6 +176,23 @@ async def test_a_small_file_and_its_book_come_in_one_form(
     assert (await publisher.get(status_path))["processing_status"] == "ready"
     made = await publisher.get(f"/audiobooks/{book['id']}")
     assert (made["title"], made["isbn"]) == ("By form", "9780306406157")
+
+
+async def test_who_has_used_up_the_day_gets_no_empty_draft(aloud: Aloud, recording: bytes) -> None:
+    publisher = await publisher_of(aloud)
+    user_id = (await publisher.get("/users/me"))["id"]
+    settings = Settings.read({STORAGE: aloud.connection_string, "JWT_SIGNING_KEY": "k" * 32})
+    account = StorageAccount(settings)
+    try:
+        row = Allowance(announced=int(settings.upload_gb_per_day * 10**9) - 5)
+        await account.table("uploads").put(row, f"user-{user_id}", f"day-{now():%Y-%m-%d}")
+    finally:
+        await account.close()
+    form = form_with_file(recording, title="Too much")
+    status, problem, headers = await publisher.call("POST", "/audiobooks/upload", data=form)
+    assert (status, int(headers["Retry-After"]) > 0) == (429, True), problem
+    assert (await publisher.get("/audiobooks/mine"))["items"] == []
+    assert (await publisher.call("POST", "/audiobooks/upload", data=form_with_file(b"word")))[0] == 202
 
 
 @pytest.mark.parametrize(
