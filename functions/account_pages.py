@@ -9,7 +9,9 @@ import azure.functions as func
 from core.accounts.models import Proof
 from core.accounts.profiles import ProfileChange
 from core.errors import AloudError
+from core.ids import now
 from functions.accounts import CodeRequest
+from functions.bars import show_bars
 from functions.callers import check_form_token, cookie_name
 from functions.files import YEAR, serve
 from functions.forms import Form, explain, faults, parse, read_form_with_file, read_own_form
@@ -65,8 +67,10 @@ async def page_account(visit: Visit) -> func.HttpResponse:
 async def _account_page(visit: Visit, refused: Refused, status: int = 200) -> func.HttpResponse:
     accounts = services().accounts
     person = visit.person
-    devices, exports = await asyncio.gather(
-        accounts.sessions.devices(visit.user), accounts.holdings.exports(visit.user)
+    devices, exports, stats = await asyncio.gather(
+        accounts.sessions.devices(visit.user),
+        accounts.holdings.exports(visit.user),
+        services().listening.sessions.stats(visit.user.user_id),
     )
     return visit.render(
         "account.html",
@@ -74,6 +78,8 @@ async def _account_page(visit: Visit, refused: Refused, status: int = 200) -> fu
         refused=refused,
         devices=devices,
         exports=exports[:5],
+        stats=stats,
+        bars=show_bars(stats, now().date()),
         is_exporting=any(export.status in ("waiting", "running") for export in exports),
         codes_left=len(person.second_factor.recovery) if person.second_factor else 0,
         languages={person.locale: person.locale, **_LANGUAGES},

@@ -42,10 +42,13 @@ async def page_book(visit: Visit) -> func.HttpResponse:
     book = await services().catalog.show(check_id(slug[-_ID_LENGTH:]), visit.caller)
     if slug != book.slug:
         return redirect(f"/books/{book.slug}", status=301)
+    can_listen = bool(book.owned) and book.processing_status == "ready"
+    listening = services().listening
     return visit.render(
         "book.html",
         book=book,
-        can_listen=bool(book.owned) and book.processing_status == "ready",
+        can_listen=can_listen,
+        progress=await listening.progress.show(visit.user, book.id) if can_listen else None,
         canonical=f"{services().settings.public_base_url.rstrip('/')}/books/{book.slug}",
     )
 

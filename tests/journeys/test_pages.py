@@ -112,7 +112,7 @@ async def spoken_word(page: Page) -> dict[str, Any]:
 
 
 async def test_a_click_on_a_word_plays_from_there(shop: Shop, open_page: OpenPage, admin_state: Any) -> None:
-    page = (await open_page(shop.book_url, state=admin_state)).page
+    page = (await open_page(f"{shop.book_url}#t=0", state=admin_state)).page
     word = page.locator(".segment").nth(2).locator(".word").nth(1)
     await word.click()
     await wait_past(page, 0.1)
@@ -122,7 +122,7 @@ async def test_a_click_on_a_word_plays_from_there(shop: Shop, open_page: OpenPag
 
 
 async def test_enter_on_a_word_plays_from_there(shop: Shop, open_page: OpenPage, admin_state: Any) -> None:
-    page = (await open_page(shop.book_url, state=admin_state)).page
+    page = (await open_page(f"{shop.book_url}#t=0", state=admin_state)).page
     await page.locator(".word").first.wait_for()
     await page.get_by_role("region", name="Transcript, follows the voice").focus()
     for key in ("Tab", "ArrowDown", "ArrowRight", "ArrowRight", "Enter"):
@@ -253,7 +253,7 @@ async def test_a_recording_that_cannot_be_loaded_is_said_and_tried_again(
 ) -> None:
     page = (await open_page(shop.url("/"), state=admin_state)).page
     await page.route("**/stream?redirect=false", lambda route: route.fulfill(status=503))
-    await page.goto(shop.book_url)
+    await page.goto(f"{shop.book_url}#t=0")
     await expect(page.get_by_role("alert")).to_have_text("The server cannot answer right now.")
     await page.unroute("**/stream?redirect=false")
     await page.keyboard.press(" ")
@@ -272,7 +272,7 @@ async def test_play_pressed_before_the_link_is_there_is_not_forgotten(
         await route.continue_()
 
     await page.route("**/stream?redirect=false", hold)
-    await page.goto(shop.book_url)
+    await page.goto(f"{shop.book_url}#t=0")
     await page.locator("[data-play]").click()
     pressed.set()
     await wait_past(page, 0.2)
@@ -309,12 +309,52 @@ async def test_a_book_plays_at_the_speed_of_the_profile_until_another_is_chosen(
     await sign_in(page, person.email, PASSWORD)
     speed = page.get_by_role("combobox", name="Speed")
     await expect(speed).to_have_value("1.3")
-    await speed.select_option("1.5")
+    async with page.expect_response("**/users/me"):
+        await speed.select_option("1.5")
     await page.reload()
     await expect(speed).to_have_value("1.5")
     await person.call("PUT", "/users/me", json={"playback_speed": 0.9})
     await page.reload()
     await expect(speed).to_have_value("0.9")
+
+
+async def test_a_listener_goes_on_where_another_device_stopped_even_after_a_time_offline(
+    shop: Shop, open_page: OpenPage
+) -> None:
+    person = await Person.join(shop.aloud)
+    place = f"/progress/{shop.book_id}"
+    await person.call("PUT", place, json={"position_seconds": 40, "device_id": "phone"})
+    page = (await open_page(shop.url(f"/login?next=/books/x-{shop.book_id}"))).page
+    await sign_in(page, person.email, PASSWORD)
+    await page.wait_for_function("() => document.querySelector('audio')?.readyState > 1")
+    assert await time_of(page) == pytest.approx(40, abs=0.2)
+
+    async with page.expect_response("**/listening/sessions/*"):
+        await page.locator("[data-play]").click()
+    await wait_past(page, 41.2)
+    await page.context.set_offline(True)
+    await page.keyboard.press("k")
+    stopped = await time_of(page)
+    assert (await person.get(place))["position_seconds"] < stopped - 0.5
+    async with page.expect_response("**/listening/sessions/*"):
+        await page.context.set_offline(False)
+    saved = await person.get(place)
+    assert saved["position_seconds"] == pytest.approx(stopped, abs=0.3)
+    stats = await person.get("/users/me/stats")
+    assert stats["seconds_listened"] == pytest.approx(stopped - 40, abs=0.6)
+    assert (await person.get(f"/audiobooks/{shop.book_id}"))["plays"] >= 1
+
+    await person.call("PUT", place, json={"position_seconds": 90, "device_id": "phone"})
+    await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    await expect(page.get_by_role("slider", name="Position")).to_have_value("90")
+    assert (await person.get(place))["position_seconds"] == 90
+
+    await page.goto(shop.url("/account"))
+    listening = page.get_by_role("region", name="Listening")
+    await expect(listening.get_by_role("img", name=re.compile("last twelve months"))).to_be_visible()
+    await expect(listening.get_by_text("Days in a row")).to_be_visible()
+    await listening.get_by_text("All months as a table").click()
+    await expect(listening.get_by_role("row", name=re.compile(r"^\d{4}-\d\d"))).to_have_count(1)
 
 
 # Every page

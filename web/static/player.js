@@ -1,4 +1,5 @@
 import { clock } from "./clock.js";
+import { Progress } from "./progress.js";
 import { fetchJson, RefusedError, Source } from "./source.js";
 import { lastAtOrBefore } from "./timeline.js";
 import { TranscriptView } from "./transcript.js";
@@ -20,8 +21,7 @@ const chapters = chapterButtons.map((button) => ({ title: button.dataset.title, 
 
 const book = player.dataset.book;
 const duration = Number(player.dataset.duration);
-const positionKey = `aloud.position.${book}`;
-const speedKey = `aloud.speed.${speed.dataset.speed}`; // another speed in the profile wins over what was chosen here
+const speedKey = "aloud.speed";
 
 let position = 0;
 let dragging = false;
@@ -32,6 +32,12 @@ let toastTimer = 0;
 
 const source = new Source(audio, book, (sentence) => {
   find("[data-message]").textContent = sentence;
+});
+const progress = new Progress(audio, player.dataset, (seconds) => {
+  if (linkedSecond() !== null) return;
+  show(seconds);
+  source.seek(seconds);
+  say(`Moved to ${clock(seconds)}, where you stopped on another device`);
 });
 const transcript = new TranscriptView(find("[data-transcript]"), find("[data-do=follow]"), (seconds) => {
   seek(seconds);
@@ -112,7 +118,7 @@ function seek(seconds) {
   const target = Math.min(Math.max(0, seconds), duration || Infinity);
   show(target);
   source.seek(target);
-  remember();
+  progress.jump(target);
 }
 
 function mute() {
@@ -191,7 +197,8 @@ seekBar.addEventListener("focus", () => tellPosition(position));
 
 speed.addEventListener("change", () => {
   setSpeed(Number(speed.value));
-  write(speedKey, speed.value);
+  write(speedKey, JSON.stringify([speed.dataset.speed, speed.value]));
+  progress.keepSpeed(Number(speed.value));
 });
 volume.addEventListener("input", () => {
   audio.volume = Number(volume.value);
@@ -215,16 +222,7 @@ audio.addEventListener("play", () => {
   cancelAnimationFrame(frame);
   frame = requestAnimationFrame(run);
 });
-for (const name of ["pause", "ended"]) {
-  audio.addEventListener(name, () => {
-    showPlaying();
-    remember();
-  });
-}
-audio.addEventListener("timeupdate", () => {
-  if (audio.paused || document.hidden) return;
-  if (Math.floor(audio.currentTime) % 5 === 0) remember();
-});
+for (const name of ["pause", "ended"]) audio.addEventListener(name, showPlaying);
 audio.addEventListener("seeked", () => show(audio.currentTime));
 audio.addEventListener("volumechange", () => {
   const button = find("[data-mute]");
@@ -234,13 +232,8 @@ audio.addEventListener("volumechange", () => {
   volume.value = level;
   volume.style.setProperty("--filled", `${level * 100}%`);
 });
-addEventListener("pagehide", remember);
 
-// Where a person stopped, on this device
-
-function remember() {
-  if (position > 0) write(positionKey, String(Math.floor(position)));
-}
+// Where a person stopped
 
 function read(key) {
   try {
@@ -264,8 +257,7 @@ function linkedSecond() {
 }
 
 function firstPosition() {
-  const remembered = Number(read(positionKey) ?? 0);
-  const start = linkedSecond() ?? (remembered < duration - 5 ? remembered : 0);
+  const start = linkedSecond() ?? (progress.first < duration - 5 ? progress.first : 0);
   return duration ? Math.min(start, duration) : start;
 }
 
@@ -311,8 +303,14 @@ new ResizeObserver(() => {
   document.documentElement.style.setProperty("--player-height", `${player.offsetHeight}px`);
 }).observe(player);
 
-const savedSpeed = read(speedKey);
-if ([...speed.options].some((option) => option.value === savedSpeed)) speed.value = savedSpeed;
+/** A speed that was chosen here counts until the profile has it, or has another one. */
+function firstSpeed() {
+  const [before, chosen] = JSON.parse(read(speedKey) ?? "[]");
+  if (before === speed.dataset.speed && [...speed.options].some((option) => option.value === chosen)) return chosen;
+  return speed.value;
+}
+
+speed.value = firstSpeed();
 setSpeed(Number(speed.value));
 volume.style.setProperty("--filled", "100%");
 showMarks();
