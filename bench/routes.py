@@ -153,9 +153,9 @@ async def _walk(
         found = await walk.ask(f"list_{kind}", "GET", f"{api}/{kind}")
         if kind != "genres":
             term = found["items"][0]["id"] if found["items"] else "none"
-            await walk.ask(
-                f"get_{kind.removesuffix('s') if kind != 'series' else kind}", "GET", f"{api}/{kind}/{term}"
-            )
+            one = kind if kind == "series" else kind.removesuffix("s")
+            await walk.ask(f"get_{one}", "GET", f"{api}/{kind}/{term}")
+            await walk.visit(f"page_{one}", "GET", f"/{kind}/{term}")
     await walk.ask("get_book_chapters", "GET", f"{book_path}/chapters")
     await walk.ask("get_book_transcript", "GET", f"{book_path}/transcript", token=admin)
     await walk.ask("stream_book", "GET", f"{book_path}/stream", token=admin)
@@ -181,6 +181,7 @@ async def _walk(
     await walk.visit("page_register_submit", "POST", "/register", data=form | newcomer)
     home = await walk.visit("page_home", "GET", "/")
     await walk.visit("page_book", "GET", f"/books/{book['slug']}")
+    await walk.visit("page_search", "GET", "/search?q=the")
     await walk.visit("page_cover", "GET", f"/covers/{book['id']}")
     await walk.visit("page_static", "GET", re.findall(r'"(/static/[^"]+\.css)"', home)[0])
     await walk.visit("page_logout", "POST", "/logout", data={"csrf": _form_token(home)})

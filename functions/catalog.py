@@ -12,6 +12,7 @@ from core.catalog.index import Filters, Page, Sort
 from core.catalog.models import BookDetail, BookSummary, Chapter
 from core.catalog.service import TermKind, TranscriptForm
 from core.errors import NotFoundError
+from core.wiring import Services
 from functions.http import API, Call, Listing, Payload, Reply, check_id, endpoint
 
 blueprint = func.Blueprint()
@@ -244,19 +245,31 @@ async def _terms(call: Call[None, Listing], kind: TermKind) -> TermList:
     return TermList(items=items, next_cursor=call.next_cursor(page.after), total=page.total)
 
 
-async def _term(call: Call[None, LimitQuery], kind: TermKind) -> Reply:
-    term_id = check_id(call.params["id"])
-    known = await call.services.names.find("series" if kind == "series" else "person", term_id)
+async def read_term(
+    services: Services, kind: TermKind, term_id: str, limit: int
+) -> tuple[TermAbout, list[str], str]:
+    """Return what is known of a person or a series, books as JSON, and the ETag of both together.
+
+    What once had another id is shown under its own. Raises NotFoundError.
+    """
+    known = await services.names.find("series" if kind == "series" else "person", term_id)
+    books: list[str] = []
+    of_catalog = 0
     try:
-        term, books = await call.services.catalog.term(kind, known.id if known else term_id, call.query.limit)
+        term, books = await services.catalog.term(kind, known.id if known else term_id, limit)
         view, of_catalog = TermAbout(id=term.id, name=term.name, book_count=term.books), term.revision
     except NotFoundError:
         if known is None:
             raise
-        view, books, of_catalog = TermAbout(id=known.id, name=known.name, book_count=0), [], 0
-    shown = view.model_copy(update={"about": known.about if known else None}).model_dump_json()
-    tag = f"{known.revision if known else 0}.{of_catalog}"  # changes are guarded by the first part alone
-    return Reply(f'{shown[:-1]},"books":[{",".join(books)}]}}', etag=tag)
+        view = TermAbout(id=known.id, name=known.name, book_count=0)
+    about = view.model_copy(update={"about": known.about if known else None})
+    return about, books, f"{known.revision if known else 0}.{of_catalog}"  # guards look at the first part
+
+
+async def _term(call: Call[None, LimitQuery], kind: TermKind) -> Reply:
+    term_id = check_id(call.params["id"])
+    about, books, tag = await read_term(call.services, kind, term_id, call.query.limit)
+    return Reply(f'{about.model_dump_json()[:-1]},"books":[{",".join(books)}]}}', etag=tag)
 
 
 @endpoint(blueprint, "GET", f"{API}/authors", query=Listing, reply=TermList)

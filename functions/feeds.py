@@ -46,18 +46,18 @@ def _list(root: str, entry: str, addresses: Iterable[str]) -> ElementTree.Elemen
 
 @page(blueprint, "sitemap.xml", same_for_all=True)
 async def page_sitemap(visit: Visit) -> func.HttpResponse:
-    """The addresses of all published books; of very many, a list of parts."""
+    """The addresses of all published books, their people and series; of very many, a list of parts."""
     part = visit.request.params.get("part")
     if part is not None and not re.fullmatch(r"[1-9][0-9]{0,4}", part):
         raise NotFoundError("There is no such part.")
-    found = await services().catalog.slugs(int(part or 1) - 1)
+    found = await services().catalog.addresses(int(part or 1) - 1)
     if part is None and found.total > PART:
         parts = range(1, -(-found.total // PART) + 1)
         addresses = [f"{_site()}/sitemap.xml?part={number}" for number in parts]
         return _respond(visit, _list("sitemapindex", "sitemap", addresses), "application/xml")
-    books = [f"{_site()}/books/{slug}" for slug in found.slugs]
-    own = [f"{_site()}/"] if part in (None, "1") else []
-    return _respond(visit, _list("urlset", "url", [*own, *books]), "application/xml")
+    own = ["/", "/search"] if part in (None, "1") else []
+    addresses = [f"{_site()}{path}" for path in (*own, *found.paths)]
+    return _respond(visit, _list("urlset", "url", addresses), "application/xml")
 
 
 @page(blueprint, "feed.xml", same_for_all=True)

@@ -21,13 +21,14 @@ _ID_LENGTH = 26
 @page(blueprint, "{root:maxlength(0)?}")
 async def page_home(visit: Visit) -> func.HttpResponse:
     """All books, newest first; for an administrator also what is being made."""
-    shelf = await services().catalog.browse(_BOOKS_A_PAGE, visit.read_place("shelf"))
+    shelf = await services().catalog.browse(_BOOKS_A_PAGE, visit.read_place("shelf"), with_facets=True)
     jobs: list[JobView] = []
     if visit.is_admin:
         jobs, _ = await services().transcription.jobs(limit=20, after=None)
     return visit.render(
         "home.html",
         books=[BookSummary.model_validate_json(book) for book in shelf.items],
+        genres=(shelf.facets or {}).get("genre", []),
         jobs=[job for job in jobs if job.status != "ready"],
         drafts=await services().catalog.drafts([job.audiobook_id for job in jobs if job.status == "ready"]),
         after="after" in visit.request.params,

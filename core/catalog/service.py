@@ -12,7 +12,7 @@ from core.caller import Caller
 from core.catalog.covers import read_cover, write_cover
 from core.catalog.index import CatalogPublisher, CatalogReader, Filters, Page, Sort, query
 from core.catalog.index.suggest import Suggestion, suggest
-from core.catalog.listing import Slugs, list_slugs
+from core.catalog.listing import Addresses, list_addresses
 from core.catalog.models import (
     Book,
     BookDetail,
@@ -127,9 +127,9 @@ class Catalog:
         """Return names and titles that a text may be the beginning of."""
         return await self._reader.ask(lambda database: suggest(database, text, limit), [])
 
-    async def slugs(self, part: int) -> Slugs:
-        """Return a part of the slugs of all published books."""
-        return await self._reader.ask(lambda database: list_slugs(database, part), Slugs())
+    async def addresses(self, part: int) -> Addresses:
+        """Return a part of the paths of all public books, people and series."""
+        return await self._reader.ask(lambda database: list_addresses(database, part), Addresses())
 
     async def similar(self, book_id: str, limit: int) -> list[str]:
         """Return related books, as JSON. Raises NotFoundError for a book that is not public."""
