@@ -165,6 +165,7 @@ async def _walk(
     await _walk_books(walk, book)
     await _walk_names(walk)
     await _walk_tasks(walk)
+    await _walk_controls(walk)
 
     await walk.ask("list_jobs", "GET", f"{api}/admin/jobs", token=admin)
     await walk.ask("get_job", "GET", f"{api}/admin/jobs/{failed_job}", token=admin)
@@ -332,6 +333,17 @@ async def _walk_books(walk: Walk, ready: dict[str, Any]) -> None:
     begun = await walk.ask("begin_export", "POST", exports, token=admin, json={"format": "jsonl"})
     await walk.ask("list_exports", "GET", exports, token=admin)
     await walk.ask("get_export", "GET", f"{exports}/{begun['id']}", token=admin)
+
+
+async def _walk_controls(walk: Walk) -> None:
+    """What administrators do with the pipeline."""
+    at, token = "/api/v1/admin", await walk.aloud.token()
+    await walk.ask("get_pipeline", "GET", f"{at}/pipeline", token=token)
+    await walk.ask("set_pipeline", "PUT", f"{at}/pipeline", token=token, json={"is_paused": False})
+    alerts = await walk.ask("list_alerts", "GET", f"{at}/alerts", token=token)
+    alert = alerts["items"][0]["id"]
+    await walk.ask("resolve_alert", "POST", f"{at}/alerts/{alert}/resolve", token=token)
+    await walk.ask("redrive_queue", "POST", f"{at}/queues/notify/redrive", token=token)
 
 
 async def _walk_tasks(walk: Walk) -> None:

@@ -229,6 +229,24 @@ class Settings(BaseModel):
     stalled_seconds: float = Field(
         1800, alias="STALLED_SECONDS", gt=0, description="A job without news for this long is started again."
     )
+    budget_dollars: float = Field(
+        0,
+        alias="BUDGET_DOLLARS",
+        ge=0,
+        description="What the AI may cost in a month, in dollars; over it, work waits. 0: no limit.",
+    )
+    user_budget_dollars: float = Field(
+        0,
+        alias="USER_BUDGET_DOLLARS",
+        ge=0,
+        description="The same for the recordings of each person who is no administrator.",
+    )
+    user_budget_hours: float = Field(
+        0,
+        alias="USER_BUDGET_HOURS",
+        ge=0,
+        description="Hours of sound that each of them may have transcribed in a month. 0: no limit.",
+    )
     catalog_refresh_seconds: float = Field(
         5, alias="CATALOG_REFRESH_SECONDS", ge=0, description="How old the catalog may be on any instance."
     )
@@ -250,6 +268,17 @@ class Settings(BaseModel):
     )
     alert_email: str = Field(
         "", alias="ALERT_EMAIL", description="Who is told of failures; empty: ADMIN_EMAILS."
+    )
+    alert_mail_minutes: float = Field(
+        15,
+        alias="ALERT_MAIL_MINUTES",
+        ge=0,
+        description="After an alert, further ones of its kind wait this long and are told together.",
+    )
+    alert_webhook: SecretStr | None = Field(
+        None,
+        alias="ALERT_WEBHOOK",
+        description="Address of an incoming webhook, Slack's or Teams', that alerts go to as well.",
     )
     mail_from: str = Field("aloud@localhost", alias="MAIL_FROM", description="Sender of every mail.")
     mail_connection: SecretStr | None = Field(

@@ -28,7 +28,7 @@ from core.listening.service import Listening
 from core.listening.store import ListeningStore
 from core.mail import Sender
 from core.mail import connect as connect_mail
-from core.operations.service import Operations
+from core.operations.service import Operations, OperationTables
 from core.payments import Provider
 from core.payments import connect as connect_payments
 from core.settings import Settings
@@ -140,9 +140,14 @@ def build(settings: Settings, account: StorageAccount | None = None) -> Services
     media = account.container("media")
 
     sender = connect_mail(settings, account.container("mail"), account.credential)
-    operations = Operations(
-        settings, account, account.table("alerts"), account.table("audit"), queues, sender
+    tables = OperationTables(
+        alerts=account.table("alerts"),
+        audit=account.table("audit"),
+        controls=account.table("controls"),
+        budgets=account.table("budgets"),
+        poison=account.table("poison"),
     )
+    operations = Operations(settings, account, tables, queues, sender)
     users = account.table("users")
     people = AccountStore(account.table("accounts"), users)
     accounts = Accounts(
@@ -188,6 +193,7 @@ def build(settings: Settings, account: StorageAccount | None = None) -> Services
         jobs,
         queues,
         progress,
+        operations,
         {
             "ingest": Ingest(settings, jobs, progress, workshop, targets).run,
             "transcribe": Transcribe(jobs, progress, workshop, targets, models).run,

@@ -112,6 +112,13 @@ async def list_alerts(call: Call[None, Listing]) -> AlertList:
     return AlertList(items=alerts, next_cursor=call.next_cursor(following))
 
 
+@endpoint(blueprint, "POST", f"{API}/admin/alerts/{{id}}/resolve", access="admin", reply=Alert)
+async def resolve_alert(call: Call[None, Any]) -> Alert:
+    """Note that an alert has been dealt with."""
+    alert_id = check_id(call.params["id"])
+    return await call.services.operations.resolve_alert(alert_id, call.user.user_id, call.origin)
+
+
 @endpoint(blueprint, "GET", f"{API}/admin/users", access="admin", query=UserQuery, reply=UserList)
 async def list_users(call: Call[None, UserQuery]) -> UserList:
     """List the accounts, the last to join first."""

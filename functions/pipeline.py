@@ -4,7 +4,7 @@ import json
 import logging
 import os
 from collections.abc import Awaitable, Callable
-from typing import Any, cast, get_args
+from typing import Any
 
 import azure.functions as func
 from azurefunctions.extensions.base import Datum, InConverter, SdkType
@@ -14,7 +14,7 @@ from core.catalog.names import QUEUE as WORK_QUEUE
 from core.catalog.service import QUEUE
 from core.commerce.archives import QUEUE as ARCHIVE_QUEUE
 from core.tasks.service import QUEUE as TASKS_QUEUE
-from core.transcription.models import QueueName, Step
+from core.transcription.models import QUEUE_NAMES, QueueName, Step
 from functions.services import services
 
 _log = logging.getLogger("aloud.pipeline")
@@ -182,11 +182,29 @@ async def wake_stalled_jobs(timer: func.TimerRequest) -> None:
     await services().transcription.wake_stalled()
 
 
+def _keep_first(queue: str, handler: Handler) -> Handler:
+    async def handle(msg: func.QueueMessage) -> None:
+        body = msg.get_body().decode(errors="replace")
+        await services().operations.dead_letters.keep(queue, str(msg.id), body)
+        await handler(msg)
+
+    return _named(handler.__name__, handler.__doc__ or "", handle)
+
+
+QUEUES: list[str] = []
+"""Every queue that has a poison queue beside it."""
+
+
 def _on_queue(queue: str, handler: Handler) -> None:
+    """Register a handler. What comes to a poison queue is kept first, for whoever sends it again."""
+    name = queue.removesuffix("-poison")
+    if name != queue:
+        QUEUES.append(name)
+        handler = _keep_first(name, handler)
     blueprint.queue_trigger(arg_name="msg", queue_name=queue, connection=_STORAGE)(handler)
 
 
-for _queue in cast(tuple[QueueName, ...], get_args(QueueName)):
+for _queue in QUEUE_NAMES:
     _on_queue(_queue, _step_handler(_queue))
     _on_queue(f"{_queue}-poison", _poison_handler(_queue))
 _on_queue("accounts", run_accounts)

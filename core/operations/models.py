@@ -22,7 +22,18 @@ class Alert(BaseModel):
     detail: str
     target: str
     created_at: datetime
+    raised_at: datetime | None = None
     resolved_at: datetime | None = None
+    resolved_by: str | None = None
+
+
+class Telling(BaseModel):
+    """Row of `alerts`, in the partition `telling`, one a kind: when people were told, and will be again."""
+
+    model_config = ConfigDict(frozen=True)
+
+    told_at: datetime
+    together_at: datetime | None = None
 
 
 class AuditEntry(BaseModel):
@@ -46,9 +57,12 @@ class AuditEntry(BaseModel):
 
 
 class Notice(Tried):
-    """Message on `notify`: mail an alert to those who want to know, or a letter to one person."""
+    """Message on `notify`: tell those who want to know of an alert, or of all of a kind that have waited; or
+    mail a letter to one person.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     alert: tuple[str, str] | None = None
+    alerts_of: str | None = None
     letter: Letter | None = None

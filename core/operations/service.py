@@ -1,26 +1,42 @@
-"""Alerts, the audit, mails, and whether the parts that we stand on answer."""
+"""Alerts, the audit, mails, the pipeline's switch and budgets, and whether what we stand on answers."""
 
+import asyncio
 import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from pydantic import ValidationError
 
 from core.backoff import Backoff
 from core.caller import Origin
-from core.errors import ConflictError, InvalidError
-from core.ids import derived_id, new_id, now
+from core.errors import InvalidError
+from core.ids import new_id, now
 from core.mail import Letter, Sender, Template, compose
+from core.operations.alerts import QUEUE, Alerts
+from core.operations.audit import Audit
+from core.operations.budgets import Budgets
+from core.operations.dead_letters import DeadLetters
 from core.operations.models import Alert, AuditEntry, Notice
+from core.operations.switch import PipelineSwitch
+from core.operations.webhook import Webhook
 from core.settings import Settings
 from core.storage import StorageAccount
 from core.storage.queues import Queues
-from core.storage.tables import Table, month_keys
+from core.storage.tables import Table
 
 _log = logging.getLogger("aloud.operations")
 
-_ALERTS = "alert"
-_AUDIT = "audit"
-_QUEUE = "notify"
+
+@dataclass(frozen=True)
+class OperationTables:
+    """Where the operations keep their rows."""
+
+    alerts: Table
+    audit: Table
+    controls: Table
+    budgets: Table
+    poison: Table
 
 
 class Operations:
@@ -28,16 +44,19 @@ class Operations:
         self,
         settings: Settings,
         account: StorageAccount,
-        alerts: Table,
-        audit: Table,
+        tables: OperationTables,
         queues: Queues,
         sender: Sender,
     ) -> None:
         self._recipients = settings.alert_recipients
         self._site = settings.public_base_url
         self._account = account
-        self._alerts = alerts
-        self._audit = audit
+        self._alerts = Alerts(settings, tables.alerts, queues)
+        self._webhook = Webhook.of(settings)
+        self._audit = Audit(tables.audit)
+        self.switch = PipelineSwitch(tables.controls, self._alerts, self._audit)
+        self.budgets = Budgets(settings, tables.budgets)
+        self.dead_letters = DeadLetters(tables.poison, queues)
         self._backoff = Backoff(settings)
         self._queues = queues
         self._sender = sender
@@ -45,30 +64,19 @@ class Operations:
     async def raise_alert(
         self, kind: str, title: str, detail: str, target: str, at: datetime, *, mail: bool = True
     ) -> Alert:
-        """Record an alert, log it and queue its mail. The same kind, target and time make one alert only."""
-        alert = Alert(
-            id=derived_id(at, kind, target),
-            kind=kind,
-            title=title,
-            detail=detail,
-            target=target,
-            created_at=at,
-        )
-        partition, key = month_keys(_ALERTS, at, alert.id)
-        try:
-            await self._alerts.insert(alert, partition, key)
-            _log.error("alert %s for %s: %s %s", kind, target, title, detail, extra={"aloud_event": "alert"})
-        except ConflictError:
-            _log.info("alert %s for %s was raised before", kind, target)
-        if mail:
-            await self._queues.send(_QUEUE, Notice(alert=(partition, key)))
-        return alert
+        """Record an alert and see that people are told; see `Alerts.raise_`."""
+        return await self._alerts.raise_(kind, title, detail, target, at, mail=mail)
 
     async def alerts(
         self, limit: int, after: tuple[str, str] | None
     ) -> tuple[list[Alert], tuple[str, str] | None]:
         """Return alerts, newest first, and where the next page begins."""
-        return await self._alerts.newest(Alert, _ALERTS, limit, after)
+        return await self._alerts.newest(limit, after)
+
+    async def resolve_alert(self, alert_id: str, actor: str, origin: Origin) -> Alert:
+        """Note that somebody has dealt with an alert. Raises NotFoundError."""
+        await self.record("alert.resolved", actor, alert_id, origin)
+        return await self._alerts.resolve(alert_id, actor)
 
     # Mails
 
@@ -79,7 +87,7 @@ class Operations:
             for name, value in values.items()
         }
         letter = Letter(id=new_id(), to=to, template=template, locale=locale, values=texts)
-        await self._queues.send(_QUEUE, Notice(letter=letter))
+        await self._queues.send(QUEUE, Notice(letter=letter))
 
     async def deliver(self, letter: Letter) -> None:
         """Mail a letter now. Raises UnavailableError where it has to be tried again.
@@ -96,39 +104,38 @@ class Operations:
         try:
             notice = Notice.model_validate_json(body)
         except ValidationError:
-            _log.error("a message on %s cannot be read and is set aside", _QUEUE)
+            _log.error("a message on %s cannot be read and is set aside", QUEUE)
             await self.alert_lost_mail()
             return
-        await self._backoff.run(self._queues, _QUEUE, notice, self._send)
+        await self._backoff.run(self._queues, QUEUE, notice, self._send)
 
     async def alert_lost_mail(self) -> None:
         """Tell a person, not by mail, of one that could not be sent; never of its content."""
         await self.raise_alert(
-            "poison-message", "A mail could not be sent", "The log tells why.", "notify", now(), mail=False
+            "poison-message", "A mail could not be sent", "The log tells why.", QUEUE, now(), mail=False
         )
 
     async def _send(self, notice: Notice) -> None:
         if notice.letter is not None:
             await self.deliver(notice.letter)
-        if notice.alert is not None:
-            alert = (await self._alerts.get(Alert, *notice.alert)).value
-            for recipient in self._recipients:
-                values = {
-                    "title": alert.title,
-                    "detail": alert.detail,
-                    "when": f"{alert.created_at:%d %B %Y, %H:%M} UTC",
-                    "target": alert.target,
-                    "link": f"{self._site}/",
-                }
-                await self.deliver(
-                    Letter(
-                        id=f"{alert.id}-{recipient}",
-                        to=recipient,
-                        template="alert",
-                        locale="en",
-                        values=values,
-                    )
-                )
+        await self._alerts.tell(notice, self._tell)
+
+    async def _tell(self, message_id: str, title: str, detail: str, at: datetime, target: str) -> None:
+        when = f"{at:%d %B %Y, %H:%M} UTC"
+        if self._webhook is not None:
+            await self._webhook.post(title, detail, f"{self._site}/")
+        for recipient in self._recipients:
+            values = {
+                "title": title,
+                "detail": detail,
+                "when": when,
+                "target": target,
+                "link": f"{self._site}/",
+            }
+            letter_id = f"{message_id}-{recipient}"
+            await self.deliver(
+                Letter(id=letter_id, to=recipient, template="alert", locale="en", values=values)
+            )
 
     # The audit
 
@@ -136,24 +143,21 @@ class Operations:
         self, action: str, actor: str | None, target: str, origin: Origin, detail: str = ""
     ) -> None:
         """Add a row to the audit; do so before the act itself."""
-        at = now()
-        entry = AuditEntry(
-            id=new_id(at),
-            at=at,
-            action=action,
-            actor=actor,
-            target=target,
-            address=origin.address,
-            request_id=origin.request_id,
-            detail=detail,
-        )
-        await self._audit.insert(entry, *month_keys(_AUDIT, at, entry.id))
+        await self._audit.record(action, actor, target, origin, detail)
 
     async def audit(
         self, limit: int, after: tuple[str, str] | None
     ) -> tuple[list[AuditEntry], tuple[str, str] | None]:
         """Return the audit, newest first, and where the next page begins."""
-        return await self._audit.newest(AuditEntry, _AUDIT, limit, after)
+        return await self._audit.newest(limit, after)
+
+    async def count_messages(self, queues: Sequence[str]) -> list[tuple[str, int, int]]:
+        """Return for each queue about how many messages it has, and how many of it were set aside."""
+
+        async def count(queue: str) -> tuple[str, int, int]:
+            return queue, await self._queues.length(queue), await self.dead_letters.count(queue)
+
+        return list(await asyncio.gather(*(count(queue) for queue in queues)))
 
     async def readiness(self) -> dict[str, str]:
         """Return each part of the storage with `ok` or what is wrong with it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.queue.aio import QueueClient
 from pydantic import BaseModel
 
@@ -44,3 +45,12 @@ class Queues:
                 lambda: client.send_message(text, visibility_timeout=delay, time_to_live=-1),
                 client.create_queue,
             )
+
+    async def length(self, name: str) -> int:
+        """Return about how many messages a queue has, those that wait or are being worked on too."""
+        with translated(f"queue {name}"):
+            try:
+                found = await self._client(name).get_queue_properties()
+            except ResourceNotFoundError:
+                return 0
+        return found.approximate_message_count or 0

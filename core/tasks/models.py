@@ -140,6 +140,10 @@ class Task(BaseModel):
     prompts_blob: str | None = None
     prompts_count: int = 0
     beginning: str = ""
+    transcript_prefix: str | None = Field(
+        None, description="Where in `private` the forms of the transcript begin, while nobody has changed it."
+    )
+    heard_job_id: str | None = Field(None, description="The job whose words are in the history.")
     is_edited: bool = Field(False, description="A person has changed the prompts since they were heard.")
     version: int = 1
     created_at: datetime
@@ -162,6 +166,19 @@ class TaskVersion(BaseModel):
     prompts_blob: str | None
     prompts_count: int
     beginning: str
+    transcript_prefix: str | None = None
+
+
+class Heard(BaseModel):
+    """What the transcription found in a recording."""
+
+    model_config = ConfigDict(frozen=True)
+
+    job_id: str
+    prompts: tuple[Prompt, ...]
+    language: str | None
+    coverage: float
+    transcript_prefix: str
 
 
 class TaskSummary(BaseModel):

@@ -17,6 +17,7 @@ from core.storage.queues import Queues
 from core.tasks.models import (
     Cause,
     Clear,
+    Heard,
     NewTask,
     Task,
     TaskChange,
@@ -32,6 +33,8 @@ from core.tasks.store import PromptsRef, TaskStore
 _log = logging.getLogger("aloud.tasks")
 
 QUEUE = "tasks-work"
+Versions = Sequence[tuple[Task, TaskVersion]]
+_VERSIONED = ("name", "tags", "prompts_blob", "prompts_count", "beginning", "transcript_prefix")
 _COMMIT_SECONDS = 120  # by then, a request that was cut off has either committed or never will
 
 
@@ -74,16 +77,19 @@ class Tasks:
             last = stored.key
         return found, None
 
-    async def create(self, owner_id: str, content: NewTask) -> TaskDetail:
-        """Add a task; a recording may come later."""
+    async def create(
+        self, owner_id: str, content: NewTask, task_id: str | None = None, file_name: str | None = None
+    ) -> TaskDetail:
+        """Add a task; a recording may come later. Raises ConflictError for an id that there is."""
         at = now()
-        task_id = new_id(at)
+        task_id = task_id or new_id(at)
         prompts = await self._store.write_prompts(owner_id, task_id, content.prompts or ())
         task = Task(
             id=task_id,
             owner_id=owner_id,
             name=content.name,
             tags=tuple(content.tags or ()),
+            file_name=file_name,
             **_fields(prompts),
             is_edited=bool(content.prompts),
             created_at=at,
@@ -103,7 +109,7 @@ class Tasks:
         await self._store.get(owner_id, task_id)  # before anything is written for it
         change = await self._prepare(owner_id, task_id, content)
 
-        def check(task: Task) -> tuple[Task, TaskVersion] | None:
+        def check(task: Task) -> Versions:
             if if_match is not None and str(task.version) not in if_match:
                 raise StaleError(f"The task is at version {task.version} by now.")
             return change(task)
@@ -145,17 +151,14 @@ class Tasks:
         await self._store.get(owner_id, task_id)
         old = await self._store.version(owner_id, task_id, number)
 
-        def restore(task: Task) -> tuple[Task, TaskVersion]:
-            shown = {"name", "tags", "prompts_blob", "prompts_count", "beginning"}
-            again = _next(task, is_edited=True, **{name: getattr(old, name) for name in shown})
-            return again, _version(again, "restored", owner_id, number)
+        def restore(task: Task) -> Versions:
+            again = _next(task, is_edited=True, **{name: getattr(old, name) for name in _VERSIONED})
+            return [(again, _version(again, "restored", owner_id, number))]
 
         (task,) = await self._store.change(owner_id, [task_id], restore)
         return await self._detail(task)
 
-    async def _prepare(
-        self, owner_id: str, task_id: str, content: TaskContent
-    ) -> Callable[[Task], tuple[Task, TaskVersion] | None]:
+    async def _prepare(self, owner_id: str, task_id: str, content: TaskContent) -> Callable[[Task], Versions]:
         """Write what is large, and return the change of the row."""
         fields: dict[str, Any] = {}
         if content.name is not None:
@@ -164,19 +167,63 @@ class Tasks:
             fields["tags"] = tuple(content.tags)
         if content.prompts is not None:
             prompts = await self._store.write_prompts(owner_id, task_id, content.prompts)
-            fields |= {**_fields(prompts), "is_edited": True}
+            fields |= {**_fields(prompts), "transcript_prefix": None, "is_edited": True}
 
-        def apply(task: Task) -> tuple[Task, TaskVersion] | None:
+        def apply(task: Task) -> Versions:
             if all(getattr(task, name) == value for name, value in fields.items()):
-                return None
+                return []
             changed = _next(task, **fields)
-            return changed, _version(changed, "edited", owner_id)
+            return [(changed, _version(changed, "edited", owner_id))]
 
         return apply
 
     async def _detail(self, task: Task) -> TaskDetail:
         prompts = await self._store.prompts(task.prompts_blob)
         return TaskDetail(**summarise(task).model_dump(), prompts=list(prompts))
+
+    # What the transcription says
+
+    async def follow(self, owner_id: str, task_id: str, job_id: str, **facts: Any) -> None:
+        """Take in what a job says of a task; nothing where the task is gone or has another job by now."""
+
+        def take(task: Task) -> Task:
+            if task.job_id != job_id:
+                return task
+            return task.model_copy(update={**facts, "updated_at": now()})
+
+        await self._store.follow(owner_id, task_id, take)
+
+    async def take_recording(self, owner_id: str, task_id: str, job_id: str, **facts: Any) -> bool:
+        """Make a job the task's newest one; tell whether the task is there."""
+        changed = await self._store.follow(
+            owner_id, task_id, lambda task: task.model_copy(update={"job_id": job_id, **facts})
+        )
+        return changed is not None and changed.deleted_at is None
+
+    async def hear(self, owner_id: str, task_id: str, heard: Heard) -> None:
+        """Make what was heard a new version; where a person has changed the prompts, theirs stay the newest.
+
+        Nothing where the task is gone or has another job by now; again changes nothing.
+        """
+        found = await self._store.find(owner_id, task_id)
+        if found is None or found.value.deleted_at is not None:
+            return
+        prompts = await self._store.write_prompts(owner_id, task_id, heard.prompts)
+
+        def take(task: Task) -> Versions:
+            if task.job_id != heard.job_id or task.heard_job_id == heard.job_id:
+                return []
+            facts = {"heard_job_id": heard.job_id, "language": heard.language, "coverage": heard.coverage}
+            fields = {**_fields(prompts), "transcript_prefix": heard.transcript_prefix, "is_edited": False}
+            new = _next(task, **facts, **fields)
+            versions = [(new, _version(new, "transcribed", None))]
+            if task.is_edited:
+                edited = {name: getattr(task, name) for name in (*_VERSIONED, "is_edited")}
+                again = _next(new, **edited)
+                versions.append((again, _version(again, "restored", None, task.version)))
+            return versions
+
+        await self._store.change(owner_id, [task_id], take)
 
     # What is held about a person
 
@@ -236,9 +283,8 @@ def _next(task: Task, **fields: Any) -> Task:
 
 
 def _version(task: Task, cause: Cause, actor_id: str | None, restored_from: int | None = None) -> TaskVersion:
-    shown = {"version", "name", "tags", "prompts_blob", "prompts_count", "beginning"}
     return TaskVersion(
-        **task.model_dump(include=shown),
+        **task.model_dump(include={"version", *_VERSIONED}),
         at=task.updated_at,
         actor_id=actor_id,
         cause=cause,
@@ -247,5 +293,5 @@ def _version(task: Task, cause: Cause, actor_id: str | None, restored_from: int 
 
 
 def _view(version: TaskVersion) -> VersionView:
-    shown = version.model_dump(exclude={"actor_id", "prompts_blob"})
+    shown = version.model_dump(exclude={"actor_id", "prompts_blob", "transcript_prefix"})
     return VersionView(**shown, by_me=version.actor_id is not None)

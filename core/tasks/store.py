@@ -12,7 +12,7 @@ from core.tasks.models import Prompt, Prompts, Task, TaskVersion
 _TRIES = 5
 _BEGINNING = 300
 
-Change = Callable[[Task], tuple[Task, TaskVersion] | None]
+Change = Callable[[Task], Sequence[tuple[Task, TaskVersion]]]
 
 
 @dataclass(frozen=True)
@@ -55,27 +55,26 @@ class TaskStore:
                 yield stored
 
     async def change(self, owner_id: str, ids: Sequence[str], change: Change) -> list[Task]:
-        """Change all of these tasks, each with its new version, or none of them.
+        """Change all of these tasks, each with its new versions, or none of them.
 
-        `change` returns None for a task that stays as it is; it is asked again where another was faster.
-        Returns the tasks as they are then. Raises NotFoundError naming the first that is not there.
+        `change` returns the versions that follow, none for a task that stays as it is; it is asked again
+        where another was faster. Returns the tasks as they are then.
+        Raises NotFoundError naming the first that is not there.
         """
         for _ in range(_TRIES):
             stored = [await self.get(owner_id, task_id) for task_id in ids]
             changed = [change(task.value) for task in stored]
             operations: list[Operation] = []
-            for before, after in zip(stored, changed, strict=True):
-                if after is not None:
-                    task, version = after
-                    key = _version_key(task.id, version.version)
-                    operations += [Replace(before, task), Insert(key, version)]
+            for before, steps in zip(stored, changed, strict=True):
+                if steps:
+                    operations.append(Replace(before, steps[-1][0]))
+                operations += [Insert(_version_key(t.id, v.version), v) for t, v in steps]
             try:
                 await self._tasks.transact(owner_id, operations)
             except (StaleError, NotFoundError):
                 continue
             return [
-                before.value if after is None else after[0]
-                for before, after in zip(stored, changed, strict=True)
+                steps[-1][0] if steps else before.value for before, steps in zip(stored, changed, strict=True)
             ]
         raise UnavailableError("These tasks change too often.", retry_after=1)
 

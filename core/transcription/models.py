@@ -1,7 +1,7 @@
 """Jobs, their chunks, the messages that drive them, and how they are shown."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -18,6 +18,7 @@ _ORDER: dict[ProcessingStatus, int] = {
     "enriching": 5,
 }
 QueueName = Literal["ingest", "transcribe", "assemble", "enrich", "index"]
+QUEUE_NAMES: tuple[QueueName, ...] = get_args(QueueName)
 TargetKind = Literal["book"]
 
 

@@ -164,6 +164,13 @@ class Transcription:
         await self._steps.drive(job)
         return await self.job(job_id)
 
+    async def revive(self, body: str) -> None:
+        """Run the job again that a message was about, if it has failed and not been run again since."""
+        step = Step.model_validate_json(body)
+        job = await self._store.find(step.job_id)
+        if job is not None and job.run == step.run and job.status == "transcription_failed":
+            await self.retry(job.id)
+
     async def _view(self, job: Job, chunks: list[Chunk] | None = None) -> JobView:
         updated_at, counts = job.updated_at, job.settled
         if counts is None:

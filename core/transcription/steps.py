@@ -14,8 +14,9 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from core.backoff import Backoff
-from core.errors import ModelRefusedError, UnavailableError
+from core.errors import ModelAccountError, ModelRefusedError, UnavailableError
 from core.ids import now
+from core.operations.service import Operations
 from core.settings import Settings
 from core.storage.queues import Queues
 from core.transcription.models import Job, QueueName, Step, Work
@@ -30,19 +31,27 @@ Doers = Mapping[QueueName, Callable[[Job, Step], Awaitable[Messages]]]
 
 _REASON_CHARACTERS = 1000
 _CLAIMED_DELAY_SECONDS = 2
+_PAUSED_DELAY_SECONDS = 5
 
 
 class Steps:
     """Runs the steps that `doers` do: each takes a job and its message, and returns what follows."""
 
     def __init__(
-        self, settings: Settings, store: JobStore, queues: Queues, progress: Progress, doers: Doers
+        self,
+        settings: Settings,
+        store: JobStore,
+        queues: Queues,
+        progress: Progress,
+        operations: Operations,
+        doers: Doers,
     ) -> None:
         self._settings = settings
         self._backoff = Backoff(settings)
         self._store = store
         self._queues = queues
         self._progress = progress
+        self._operations = operations
         self._doers = doers
 
     async def run(self, queue: QueueName, step: Step) -> None:
@@ -53,6 +62,9 @@ class Steps:
         job = await self._store.find(step.job_id)
         if job is None or job.run != step.run:
             _log.info("dropped a message on %s of an earlier run of job %s", queue, step.job_id)
+            return
+        if (await self._operations.switch.look()).is_paused:
+            await self._queues.send(queue, step, _PAUSED_DELAY_SECONDS)
             return
         if job.is_final:
             await self._progress.show_status(job)  # its target may have missed the last change
@@ -65,6 +77,9 @@ class Steps:
                 await self._queues.send(name, message)
         except UnavailableError as error:
             await self._put_back(queue, step, error)
+        except ModelAccountError as error:
+            await self._operations.switch.trip(error.detail)
+            await self._queues.send(queue, step, _PAUSED_DELAY_SECONDS)
         except ModelRefusedError as error:
             await self._give_up(queue, step, error.detail)
         except Exception as error:

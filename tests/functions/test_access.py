@@ -209,6 +209,8 @@ async def world(app: tuple[Aloud, GoogleIssuer]) -> World:
     ids["archive"] = archive["id"]
     jobs = [await aloud.settled(name) for name in UNUSABLE]
     ids["job"] = jobs[0]["id"]
+    ids["alert"] = await alert(aloud)
+    ids["queue"] = "notify"
     ids |= await hand_over(aloud, publisher["id"], [job["audiobook_id"] for job in jobs[1:]])
     for path, word in (
         ("authors", "author"),
@@ -305,6 +307,16 @@ async def uploaded(person: Person) -> str:
     assert status == 201, upload
     await write_blob(upload["url"], b"words")
     return str(upload["id"])
+
+
+async def alert(aloud: Aloud) -> str:
+    """Raise an alert and return its id."""
+    services = join(aloud)
+    try:
+        raised = await services.operations.raise_alert("test", "A test", "", new_id(), now(), mail=False)
+        return raised.id
+    finally:
+        await services.close()
 
 
 async def hand_over(aloud: Aloud, owner_id: str, books: list[str]) -> dict[str, str]:
@@ -409,6 +421,7 @@ SENT: dict[str, Callable[[World, Player], dict[str, Any]]] = {
         "data": make_png(),
         "headers": {"Content-Type": "image/png"},
     },
+    "PUT /admin/pipeline": lambda _, __: {"json": {"is_paused": False}},
     "PUT /admin/users/{id}/roles": lambda _, p: {"json": {"roles": ["publisher"]}},
 }
 

@@ -1,0 +1,189 @@
+"""What the AI may cost in a month, for each person and in all: reserved before work begins, settled after it.
+
+A reservation and the sums that it is part of are written together, in one partition a budget. A job asks its
+owner's budget first, then that of all; what a crash leaves half reserved is completed or given back by the
+next who asks.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict
+
+from core.errors import ConflictError, NotFoundError, StaleError, UnavailableError
+from core.settings import Settings
+from core.storage.tables import Delete, Insert, Operation, Replace, Stored, Table
+
+_SUM = "sum"
+_TRIES = 20
+_ALL = "all"
+
+
+@dataclass(frozen=True)
+class Amount:
+    """What work costs, or is thought to: millionths of a dollar, and seconds of sound."""
+
+    microdollars: int
+    seconds: int
+
+
+class Sum(BaseModel):
+    """Row `sum`: what is reserved by work under way, and what finished work has cost."""
+
+    model_config = ConfigDict(frozen=True)
+
+    reserved_microdollars: int = 0
+    reserved_seconds: int = 0
+    spent_microdollars: int = 0
+    spent_seconds: int = 0
+
+
+class Reservation(BaseModel):
+    """Row `job_{id}_{run}`: what one run of a job has reserved; once settled, what it has cost."""
+
+    model_config = ConfigDict(frozen=True)
+
+    job_id: str
+    run: int
+    microdollars: int
+    seconds: int
+    is_settled: bool = False
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One run of a job that costs money. `at` is when the run began: its month's budgets pay for it."""
+
+    job_id: str
+    run: int
+    owner_id: str | None
+    at: datetime
+
+    @property
+    def key(self) -> str:
+        """The row key of its reservations."""
+        return f"job_{self.job_id}_{self.run:04d}"
+
+
+class Budgets:
+    def __init__(self, settings: Settings, table: Table) -> None:
+        self._table = table
+        self._of_person = Amount(
+            int(settings.user_budget_dollars * 1e6), int(settings.user_budget_hours * 3600)
+        )
+        self._of_all = Amount(int(settings.budget_dollars * 1e6), 0)
+
+    async def reserve(self, claim: Claim, amount: Amount) -> str | None:
+        """Reserve what a run may cost; again reserves nothing more. Return None, or why it has to wait."""
+        if claim.owner_id is not None and not await self._reserve(claim, claim.owner_id, amount):
+            return "Your budget of this month is used up."
+        if not await self._reserve(claim, None, amount):
+            if claim.owner_id is not None:
+                await self._settle(claim, claim.owner_id, None)
+            return "The budget of this month is used up."
+        return None
+
+    async def settle(self, claim: Claim, spent: Amount) -> None:
+        """Replace what a run has reserved by what it has cost; again changes nothing."""
+        if claim.owner_id is not None:
+            await self._settle(claim, claim.owner_id, spent)
+        await self._settle(claim, None, spent)
+
+    async def sums(self, owner_id: str | None, at: datetime) -> Sum:
+        """Return the sums of a person's month; of all with None."""
+        found = await self._table.find(Sum, _partition(owner_id, at), _SUM)
+        return Sum() if found is None else found.value
+
+    async def unsettled(self, at: datetime) -> AsyncIterator[Reservation]:
+        """Yield the reservations of a month that no end has settled yet."""
+        async for stored in self._table.each(Reservation, _partition(None, at), "job_"):
+            if not stored.value.is_settled:
+                yield stored.value
+
+    def limit(self, owner_id: str | None) -> Amount:
+        """Return what a person, or all, may spend in a month; 0 is no limit."""
+        return self._of_all if owner_id is None else self._of_person
+
+    async def _reserve(self, claim: Claim, owner_id: str | None, amount: Amount) -> bool:
+        partition = _partition(owner_id, claim.at)
+        for _ in range(_TRIES):
+            rows = await self._read(partition, claim)
+            if rows.mine is not None:
+                return True
+            after = Sum(
+                **rows.sum.model_dump(exclude={"reserved_microdollars", "reserved_seconds"}),
+                reserved_microdollars=rows.sum.reserved_microdollars + amount.microdollars,
+                reserved_seconds=rows.sum.reserved_seconds + amount.seconds,
+            )
+            if not _fits(after, self.limit(owner_id)):
+                return False
+            new = Reservation(
+                job_id=claim.job_id, run=claim.run, microdollars=amount.microdollars, seconds=amount.seconds
+            )
+            if await self._write(partition, rows, after, claim.key, new):
+                return True
+        raise UnavailableError("The budget changes too often.", retry_after=1)
+
+    async def _settle(self, claim: Claim, owner_id: str | None, spent: Amount | None) -> None:
+        """Take a reservation out of the sums; with None it never was."""
+        partition = _partition(owner_id, claim.at)
+        for _ in range(_TRIES):
+            rows = await self._read(partition, claim)
+            if rows.mine is None or rows.mine.value.is_settled:
+                return
+            mine, cost = rows.mine.value, spent or Amount(0, 0)
+            after = Sum(
+                reserved_microdollars=rows.sum.reserved_microdollars - mine.microdollars,
+                reserved_seconds=rows.sum.reserved_seconds - mine.seconds,
+                spent_microdollars=rows.sum.spent_microdollars + cost.microdollars,
+                spent_seconds=rows.sum.spent_seconds + cost.seconds,
+            )
+            fields = {"microdollars": cost.microdollars, "seconds": cost.seconds, "is_settled": True}
+            settled = None if spent is None else mine.model_copy(update=fields)
+            if await self._write(partition, rows, after, claim.key, settled):
+                return
+        raise UnavailableError("The budget changes too often.", retry_after=1)
+
+    async def _read(self, partition: str, claim: Claim) -> "_Rows":
+        stored, mine = await asyncio.gather(
+            self._table.find(Sum, partition, _SUM), self._table.find(Reservation, partition, claim.key)
+        )
+        return _Rows(Sum() if stored is None else stored.value, stored, mine)
+
+    async def _write(
+        self, partition: str, rows: "_Rows", after: Sum, key: str, mine: Reservation | None
+    ) -> bool:
+        """Write the sums, and the reservation or its end, as one; False where another was faster."""
+        operations: list[Operation] = [
+            Insert(_SUM, after) if rows.stored is None else Replace(rows.stored, after)
+        ]
+        if mine is None:
+            operations += [Delete(rows.mine)] if rows.mine is not None else []
+        else:
+            operations.append(Insert(key, mine) if rows.mine is None else Replace(rows.mine, mine))
+        with suppress(ConflictError, StaleError, NotFoundError):
+            await self._table.transact(partition, operations)
+            return True
+        return False
+
+
+@dataclass(frozen=True)
+class _Rows:
+    sum: Sum
+    stored: Stored[Sum] | None
+    mine: Stored[Reservation] | None
+
+
+def _fits(after: Sum, limit: Amount) -> bool:
+    money = after.reserved_microdollars + after.spent_microdollars
+    seconds = after.reserved_seconds + after.spent_seconds
+    return (not limit.microdollars or money <= limit.microdollars) and (
+        not limit.seconds or seconds <= limit.seconds
+    )
+
+
+def _partition(owner_id: str | None, at: datetime) -> str:
+    return f"{_ALL if owner_id is None else f'user-{owner_id}'}_{at:%Y-%m}"

@@ -1,0 +1,136 @@
+"""Budgets on a real storage: whoever asks at once, and wherever it is cut off, the books balance."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import timedelta
+
+import pytest_asyncio
+
+from core.ids import new_id, now
+from core.operations.budgets import Amount, Budgets, Claim, Reservation
+from core.settings import Settings
+from core.storage import StorageAccount, Watch
+from localhost.azurite import Azurite
+from tests.faults import crash_everywhere
+
+DOLLAR = 1_000_000
+MONTH = now().replace(day=1)
+
+
+class Cashier:
+    """Budgets on a table of their own, and a look at what is written there."""
+
+    def __init__(
+        self,
+        azurite: Azurite,
+        table: str,
+        watch: Watch | None = None,
+        limits: Mapping[str, str] | None = None,
+    ) -> None:
+        environment = {"AzureWebJobsStorage": azurite.connection_string, "JWT_SIGNING_KEY": "k" * 32}
+        settings = Settings.read(environment | dict(limits or {}))
+        self._account = StorageAccount(settings, watch)
+        self.table = self._account.table(table)
+        self.budgets = Budgets(settings, self.table)
+
+    async def close(self) -> None:
+        await self._account.close()
+
+    async def check(self, owner_id: str | None) -> None:
+        """See that the sums are those of the rows."""
+        partition = f"{'all' if owner_id is None else f'user-{owner_id}'}_{MONTH:%Y-%m}"
+        rows = [stored.value async for stored in self.table.each(Reservation, partition, "job_")]
+        sums = await self.budgets.sums(owner_id, MONTH)
+        open_rows = [row for row in rows if not row.is_settled]
+        assert sums.reserved_microdollars == sum(row.microdollars for row in open_rows)
+        assert sums.reserved_seconds == sum(row.seconds for row in open_rows)
+        assert sums.spent_microdollars == sum(row.microdollars for row in rows if row.is_settled)
+        assert sums.spent_seconds == sum(row.seconds for row in rows if row.is_settled)
+
+
+@pytest_asyncio.fixture
+async def open_cashier(azurite: Azurite) -> AsyncIterator[Callable[..., Cashier]]:
+    opened: list[Cashier] = []
+
+    def build(**limits: str) -> Cashier:
+        cashier = Cashier(azurite, f"t{new_id()}", limits=limits)
+        opened.append(cashier)
+        return cashier
+
+    yield build
+    for cashier in opened:
+        await cashier.close()
+
+
+def job(owner_id: str | None, run: int = 1) -> Claim:
+    return Claim(new_id(), run, owner_id, MONTH)
+
+
+async def test_thirty_jobs_at_once_reserve_no_more_than_there_is(
+    open_cashier: Callable[..., Cashier],
+) -> None:
+    cashier = open_cashier(BUDGET_DOLLARS="10")
+    budgets, owners = cashier.budgets, [new_id() for _ in range(3)]
+    claims = [job(owners[number % 3]) for number in range(30)]
+    answers = await asyncio.gather(*(budgets.reserve(claim, Amount(DOLLAR, 60)) for claim in claims))
+    assert answers.count(None) == 10
+    assert {answer for answer in answers if answer} == {"The budget of this month is used up."}
+    for owner_id in (None, *owners):
+        await cashier.check(owner_id)
+    assert (await budgets.sums(None, MONTH)).reserved_microdollars == 10 * DOLLAR
+    assert sum([(await budgets.sums(owner, MONTH)).reserved_microdollars for owner in owners]) == 10 * DOLLAR
+
+
+async def test_what_was_not_needed_is_there_for_others(open_cashier: Callable[..., Cashier]) -> None:
+    cashier = open_cashier(BUDGET_DOLLARS="2")
+    budgets, first, second = cashier.budgets, job("ann"), job("ben")
+    assert await budgets.reserve(first, Amount(2 * DOLLAR, 60)) is None
+    assert await budgets.reserve(first, Amount(2 * DOLLAR, 60)) is None
+    assert await budgets.reserve(second, Amount(DOLLAR, 60)) == "The budget of this month is used up."
+    for _ in range(2):
+        await budgets.settle(first, Amount(DOLLAR // 2, 59))
+    assert await budgets.reserve(second, Amount(DOLLAR, 60)) is None
+    sums = await budgets.sums(None, MONTH)
+    assert (sums.spent_microdollars, sums.reserved_microdollars) == (DOLLAR // 2, DOLLAR)
+    assert [row.job_id async for row in budgets.unsettled(MONTH)] == [second.job_id]
+    for owner_id in (None, "ann", "ben"):
+        await cashier.check(owner_id)
+
+
+async def test_a_person_s_hours_and_money_are_theirs_alone(open_cashier: Callable[..., Cashier]) -> None:
+    budgets = open_cashier(USER_BUDGET_HOURS="1", USER_BUDGET_DOLLARS="1").budgets
+    assert await budgets.reserve(job("ann"), Amount(0, 3600)) is None
+    assert await budgets.reserve(job("ann"), Amount(0, 1)) == "Your budget of this month is used up."
+    assert await budgets.reserve(job("ben"), Amount(DOLLAR + 1, 1)) == "Your budget of this month is used up."
+    assert await budgets.reserve(job("ben"), Amount(DOLLAR, 3600)) is None
+    assert await budgets.reserve(job(None), Amount(100 * DOLLAR, 36_000)) is None
+    next_month = Claim(new_id(), 1, "ann", MONTH + timedelta(days=32))
+    assert await budgets.reserve(next_month, Amount(0, 3600)) is None
+
+
+async def test_wherever_it_is_cut_off_a_repeat_ends_it_and_the_books_balance(azurite: Azurite) -> None:
+    table = f"t{new_id()}"
+    first = Cashier(azurite, table)
+    await first.budgets.reserve(job("somebody"), Amount(0, 0))  # makes the table
+    await first.close()
+
+    async def prepare(_: Cashier) -> Claim:
+        return job(new_id())
+
+    async def act(cashier: Cashier, claim: Claim) -> None:
+        assert await cashier.budgets.reserve(claim, Amount(DOLLAR, 60)) is None
+        await cashier.budgets.settle(claim, Amount(DOLLAR // 4, 55))
+
+    async def check(cashier: Cashier, claim: Claim) -> None:
+        await cashier.check(None)
+        await cashier.check(claim.owner_id)
+
+    async def check_done(cashier: Cashier, claim: Claim) -> None:
+        await check(cashier, claim)
+        sums = await cashier.budgets.sums(claim.owner_id, MONTH)
+        assert (sums.spent_microdollars, sums.reserved_microdollars) == (DOLLAR // 4, 0)
+
+    def build(watch: Watch | None) -> Cashier:
+        return Cashier(azurite, table, watch)
+
+    assert len(await crash_everywhere(build, prepare, act, check, act, check_done)) > 8
