@@ -50,8 +50,8 @@ class Speech:
     """What was said in one chunk; `words` and `segments` are empty where the model gives no times.
 
     `language` is what the model heard, in its own manner: a code (`en`), or a name (`english`).
-    `is_cut_off` means that the model says it ended at a limit of its own. `prompt` is the text that was
-    sent with the audio, in case the model repeats it.
+    `is_cut_off` means that the model says it ended at a limit of its own. `prompt` is the text that went
+    along with the audio, in case the model repeats it.
     """
 
     text: str
@@ -111,6 +111,7 @@ class OpenAISpeech:
 
         able = self.capabilities
         prompt = hints.prompt() if able.hints == "prompt" else ""
+        keywords = hints.names if able.hints == "keywords" else ()
         started = time.perf_counter()
         with translate_errors():
             reply = await client.audio.transcriptions.with_raw_response.create(
@@ -122,7 +123,7 @@ class OpenAISpeech:
                 chunking_strategy="auto" if able.tells_speakers else omit,
                 language=hints.language or omit,
                 prompt=prompt or omit,
-                keywords=hints.names if able.hints == "keywords" and hints.names else omit,
+                keywords=keywords or omit,
             )
         latency = time.perf_counter() - started
         request_id = request_id_of(reply.headers)
@@ -147,7 +148,7 @@ class OpenAISpeech:
             usage=usage,
             request_id=request_id,
             latency_seconds=latency,
-            prompt=prompt,
+            prompt=prompt or ", ".join(keywords),
         )
 
 

@@ -75,6 +75,9 @@ Title = Annotated[str, _line(500)]
 Name = Annotated[str, BeforeValidator(_name_of), _line(200)]
 Names = Annotated[tuple[Name, ...], Field(max_length=20), AfterValidator(_without_repeats)]
 Tag = Annotated[str, _line(50)]
+Spellings = Annotated[
+    tuple[Annotated[str, _line(80)], ...], Field(max_length=100), AfterValidator(_without_repeats)
+]
 Isbn = Annotated[
     str,
     StringConstraints(max_length=40),
@@ -126,6 +129,9 @@ class _Content(BaseModel):
     ) = None
     tags: Annotated[tuple[Tag, ...], Field(max_length=20), AfterValidator(_without_repeats)] = ()
     genres: Annotated[tuple[Tag, ...], Field(max_length=10), AfterValidator(_without_repeats)] = ()
+    names: Spellings = Field(
+        (), description="Names as the transcript shall spell them: people, places, things."
+    )
     publisher: Annotated[str, _line(200)] | None = None
     isbn: Isbn | None = None
     language: Language | None = None
@@ -347,7 +353,8 @@ class Editing:
         return fields | {name: getattr(known, name) for name in names}
 
     async def _show(self, book: Book) -> BookDetail:
-        return detail(book, Chapters(items=await self._catalog.stored_chapters(book.id)), owned=True)
+        chapters = Chapters(items=await self._catalog.stored_chapters(book.id))
+        return detail(book, chapters, owned=True, manages=True)
 
 
 def check_revision(book: Book, revisions: Revisions) -> None:

@@ -13,7 +13,7 @@ from core.catalog.models import Book
 from core.errors import MalformedRequestError
 
 FileFormat = Literal["csv", "jsonl", "opf"]
-_LISTS = ("authors", "narrators", "genres", "tags")
+_LISTS = ("authors", "narrators", "genres", "tags", "names")
 _PLAIN = ("title", "subtitle", "description", "publisher", "isbn", "language", "release_date", "work_id")
 COLUMNS = (*_PLAIN, *_LISTS, "series", "series_position", "price", "currency", "other_prices", "id")
 _RISKY = re.compile(r"'*[=+\-@\t\r]")
@@ -168,7 +168,7 @@ def to_line(book: Book) -> str:
     """Return a book as a line of JSON, as the import takes it."""
     said = {
         **book.model_dump(
-            mode="json", include={*_PLAIN, "genres", "tags", "price", "other_prices", "series", "id"}
+            mode="json", include={*_PLAIN, "genres", "tags", "names", "price", "other_prices", "series", "id"}
         ),
         "authors": [person.name for person in book.authors],
         "narrators": [person.name for person in book.narrators],
@@ -184,7 +184,7 @@ def header() -> str:
 def to_cells(book: Book) -> str:
     """Return a book as a row of CSV, as the import takes it; what a spreadsheet would compute is quoted."""
     said: dict[str, Any] = book.model_dump(include={*_PLAIN, "id"})
-    said |= {"genres": _join(book.genres), "tags": _join(book.tags)}
+    said |= {name: _join(getattr(book, name)) for name in ("genres", "tags", "names")}
     said["authors"] = _join(person.name for person in book.authors)
     said["narrators"] = _join(person.name for person in book.narrators)
     if book.series is not None:

@@ -136,6 +136,7 @@ class Book(BaseModel):
     publisher: str | None = None
     isbn: str | None = None
     language: str | None = None
+    names: tuple[str, ...] = Field((), description="Names that the speech model shall spell so.")
     release_date: str | None = None
     duration_seconds: float | None = None
     price: Money | None = None
@@ -241,13 +242,16 @@ class BookDetail(BookSummary):
     coverage: float | None
     chapters: list[Chapter]
     owned: bool | None = Field(None, description="Whether the caller may listen; null for anonymous callers.")
+    names: list[str] | None = Field(
+        None, description="Names as the transcript shall spell them; null for who does not manage the book."
+    )
     revision: int
     updated_at: datetime
 
 
 _COUNTS = {"rating_average", "rating_count", "plays"}
 _SUMMARY_FIELDS = set(BookSummary.model_fields) - {"slug", "authors", "narrators", "cover_url"} - _COUNTS
-_DETAIL_FIELDS = set(BookDetail.model_fields) - set(BookSummary.model_fields) - {"chapters", "owned"}
+_DETAIL_FIELDS = set(BookDetail.model_fields) - set(BookSummary.model_fields) - {"chapters", "owned", "names"}
 
 
 def summarise(book: Book) -> BookSummary:
@@ -262,11 +266,12 @@ def summarise(book: Book) -> BookSummary:
     )
 
 
-def detail(book: Book, chapters: Chapters, owned: bool | None) -> BookDetail:
+def detail(book: Book, chapters: Chapters, owned: bool | None, *, manages: bool = False) -> BookDetail:
     """Return what a book's page shows."""
     return BookDetail(
         **summarise(book).model_dump(),
         **book.model_dump(include=_DETAIL_FIELDS),
         chapters=list(chapters.items),
         owned=owned,
+        names=list(book.names) if manages else None,
     )

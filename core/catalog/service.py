@@ -170,7 +170,8 @@ class Catalog:
         _check_visible(book, caller, owns)
         if book.processing_status != "ready" and not _manages(book, caller):
             book = book.model_copy(update={"processing_reason": None})
-        return detail(book, chapters, None if caller is None else owns or _may_hear(book, caller))
+        owned = None if caller is None else owns or _may_hear(book, caller)
+        return detail(book, chapters, owned, manages=_manages(book, caller))
 
     async def _shown(self, book_id: str) -> bytes | None:
         try:

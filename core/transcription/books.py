@@ -3,14 +3,14 @@
 import logging
 from typing import Any
 
-from core.ai import Models
+from core.ai import Bill, Hints, Models
 from core.catalog.models import Book, MediaFile, Money
 from core.catalog.service import Catalog
 from core.errors import InvalidError
 from core.settings import Settings
 from core.storage.blobs import Container
 from core.transcription.enrichment import enrich
-from core.transcription.metadata import chapters_of, fill_from_tags
+from core.transcription.metadata import chapters_of, fill_from_tags, hints_of
 from core.transcription.models import Job
 from core.transcription.target import Recording
 from core.transcription.transcript import Reading, Transcript
@@ -83,7 +83,10 @@ class BookTarget:
 
         await self._catalog.update(job.target_id, attach)
 
-    async def finish(self, job: Job) -> None:
+    async def hints(self, job: Job) -> Hints:
+        return hints_of(await self._catalog.book(job.target_id))
+
+    async def finish(self, job: Job, bill: Bill) -> None:
         """Write summary, tags and chapter titles, and publish the book where that is set."""
         book = await self._catalog.book(job.target_id)
         if book.job_id != job.id or book.transcript_prefix is None:
@@ -91,7 +94,7 @@ class BookTarget:
         content = await self.media.read(f"{book.transcript_prefix}.json")
         reading = await self._workshop.do_heavy(Reading.model_validate_json, content)
         chapters = await self._catalog.stored_chapters(book.id)
-        findings = await enrich(self._models.text, book.title, chapters, reading)
+        findings = await enrich(self._models.text, book.title, chapters, reading, bill)
 
         def finish(book: Book) -> Book | None:
             if book.job_id != job.id:

@@ -5,15 +5,17 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, Field
 
-from core.ai import TextModel
+from core.ai import Bill, TextModel
 from core.catalog.models import Chapter
 from core.errors import ModelUnavailableError
 from core.transcription.metadata import needs_title
 from core.transcription.transcript import Reading
+
+T = TypeVar("T", bound=BaseModel)
 
 _SECTION_CHARACTERS = 48_000  # about 12,000 tokens: every model of the last years takes that
 _TITLE_CHARACTERS = 1_500
@@ -60,30 +62,55 @@ class Findings:
     chapters: tuple[Chapter, ...]
 
 
-async def enrich(model: TextModel, title: str, chapters: Sequence[Chapter], reading: Reading) -> Findings:
-    """Ask the model about the whole book, part by part if it is long.
+async def enrich(
+    model: TextModel, title: str, chapters: Sequence[Chapter], reading: Reading, bill: Bill
+) -> Findings:
+    """Ask the model about the whole book, part by part if it is long; what it costs goes on the bill.
 
     Raises ModelUnavailableError, also for an answer that is not usable, and ModelRefusedError.
     """
     text = " ".join(segment.text for segment in reading.segments)
     if not text.strip():
         return Findings(None, (), tuple(chapters))
-    digest, titled = await asyncio.gather(_digest(model, title, text), _entitle(model, chapters, reading))
+    billed = _Billed(model, bill)
+    try:
+        async with asyncio.TaskGroup() as group:  # where one call fails, the others are not paid any more
+            digesting = group.create_task(_digest(billed, title, text))
+            titling = group.create_task(_entitle(billed, chapters, reading))
+    except ExceptionGroup as failed:
+        raise _first(failed) from None
+    digest, titled = digesting.result(), titling.result()
     return Findings(_clean_summary(digest.summary), _clean_tags(digest.tags), titled)
 
 
-async def _digest(model: TextModel, title: str, text: str) -> Digest:
+class _Billed:
+    def __init__(self, model: TextModel, bill: Bill) -> None:
+        self._model = model
+        self._bill = bill
+
+    async def ask(self, instructions: str, material: str, shape: type[T]) -> T:
+        return (await self._model.complete(instructions, material, shape, self._bill)).value
+
+
+def _first(failed: BaseExceptionGroup[Exception]) -> Exception:
+    """Return the first failure of a group, whose others followed from it or are like it."""
+    first = failed.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first
+
+
+async def _digest(model: _Billed, title: str, text: str) -> Digest:
     sections = _sections(text)
     while len(sections) > 1:
         gate = asyncio.Semaphore(_IN_FLIGHT)
 
         async def condense(section: str, gate: asyncio.Semaphore = gate) -> str:
             async with gate:
-                return (await model.complete(_CONDENSE, section, Digest)).value.summary
+                return (await model.ask(_CONDENSE, section, Digest)).summary
 
-        summaries = await asyncio.gather(*(condense(section) for section in sections))
-        sections = _sections("\n\n".join(summary[:2000] for summary in summaries))
-    return (await model.complete(_SUMMARISE, f"Title: {title}\n\n{sections[0]}", Digest)).value
+        async with asyncio.TaskGroup() as group:
+            condensing = [group.create_task(condense(section)) for section in sections]
+        sections = _sections("\n\n".join(task.result()[:2000] for task in condensing))
+    return await model.ask(_SUMMARISE, f"Title: {title}\n\n{sections[0]}", Digest)
 
 
 def _sections(text: str) -> list[str]:
@@ -101,7 +128,7 @@ def _sections(text: str) -> list[str]:
     return [*sections, text]
 
 
-async def _entitle(model: TextModel, chapters: Sequence[Chapter], reading: Reading) -> tuple[Chapter, ...]:
+async def _entitle(model: _Billed, chapters: Sequence[Chapter], reading: Reading) -> tuple[Chapter, ...]:
     """Give a title to the chapters that have only a number."""
     untitled = [chapter for chapter in chapters if needs_title(chapter)]
     if not untitled or len(chapters) == 1:
@@ -120,7 +147,7 @@ async def _entitle(model: TextModel, chapters: Sequence[Chapter], reading: Readi
     for start in range(0, len(spoken), _TITLES_A_CALL):
         batch = spoken[start : start + _TITLES_A_CALL]
         material = json.dumps([beginnings[chapter.index] for chapter in batch], ensure_ascii=False)
-        titles = (await model.complete(_ENTITLE, material, Titles)).value.titles
+        titles = (await model.ask(_ENTITLE, material, Titles)).titles
         for chapter, title in zip(batch, titles, strict=False):
             cleaned = " ".join(title.split()).strip("\"' ")[:120]
             if cleaned:

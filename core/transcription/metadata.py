@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from core.ai import Hints
 from core.catalog.models import Book, Chapter, PersonName
 
 if TYPE_CHECKING:
@@ -87,6 +88,15 @@ def fill_from_tags(book: Book, tags: Mapping[str, str], blob_name: str) -> Book:
         "release_date": book.release_date or (year or "")[:10] or None,
     }
     return book.model_copy(update=found)
+
+
+def hints_of(book: Book) -> Hints:
+    """Return how the names are spelled that a reader of the book will say, its own list first."""
+    people = [person.name for person in (*book.authors, *book.narrators)]
+    series = [book.series.name] if book.series else []
+    names = dict.fromkeys((*book.names, *people, *series, book.title))
+    language = (book.language or "").partition("-")[0]
+    return Hints(tuple(names), language if len(language) == 2 else None)
 
 
 def needs_title(chapter: Chapter) -> bool:

@@ -65,7 +65,19 @@ class Settled(ChunkCounts):
     attempts: int
 
 
-class Job(Work):
+class TextCosts(BaseModel):
+    """What a job's text calls have used up together, those with answers of no use included."""
+
+    model_config = ConfigDict(frozen=True)
+
+    text_calls: int = 0
+    text_latency_seconds: float = 0
+    text_input_tokens: int = 0
+    text_output_tokens: int = 0
+    text_cost_microdollars: int = 0
+
+
+class Job(Work, TextCosts):
     """Row `job`: one run of the pipeline over one version of one file, for what `target` and its id name.
 
     `run` counts an admin's retries; messages of an earlier run are dropped. `total` counts chunks, and
@@ -93,6 +105,7 @@ class Job(Work):
     title: str
     total: int = 0
     settled: Settled | None = None
+    charge_id: str | None = Field(None, description="The last bill that was added, so that none is twice.")
     woken_at: datetime | None = Field(None, description="When the watchdog last started it again.")
     traceparent: str | None = None
     created_at: datetime
@@ -125,10 +138,14 @@ class Chunk(Work):
     cut: dict[str, Any]
     status: ChunkStatus = "pending"
     flag: str | None = Field(None, description="What is odd about a text that was kept all the same.")
+    rejected: int = Field(0, description="How many texts were not taken.")
+    calls: int = Field(0, description="Replies of the model, of use or not; what follows is theirs together.")
     latency_seconds: float | None = None
+    audio_seconds: float = 0
     input_tokens: int = 0
     output_tokens: int = 0
     cost_microdollars: int = 0
+    charge_id: str | None = Field(None, description="The last call that was added, so that none is twice.")
     request_id: str | None = None
 
     @property
@@ -203,16 +220,19 @@ class ChunkView(BaseModel):
     attempts: int
     error: str | None
     flag: str | None
+    rejected: int
+    calls: int
     latency_seconds: float | None
+    audio_seconds: float
     input_tokens: int
     output_tokens: int
     cost_microdollars: int
 
 
-class JobDetail(JobView):
+class JobDetail(JobView, TextCosts):
     """A job with each of its chunks and what they cost."""
 
     run: int
     size_bytes: int
-    cost_microdollars: int
+    cost_microdollars: int = Field(description="Of speech and text, rejected answers included.")
     parts: list[ChunkView]

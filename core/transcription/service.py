@@ -21,10 +21,11 @@ from core.transcription.models import (
     JobView,
     QueueName,
     Step,
+    TextCosts,
 )
 from core.transcription.progress import Progress, count
 from core.transcription.steps import Steps
-from core.transcription.store import JobStore
+from core.transcription.store import JobStore, in_order
 from core.transcription.workshop import Workshop
 
 _log = logging.getLogger("aloud.pipeline")
@@ -110,13 +111,15 @@ class Transcription:
     async def job(self, job_id: str) -> JobDetail:
         """Raises NotFoundError."""
         job = await self._store.job(job_id)
-        chunks = await self._store.chunks(job.id)
+        rows = await self._store.all_chunks(job.id)
+        chunks = in_order(rows)
         view = await self._view(job, chunks)
         return JobDetail(
             **view.model_dump(),
             run=job.run,
             size_bytes=job.size,
-            cost_microdollars=sum(chunk.cost_microdollars for chunk in await self._store.all_chunks(job_id)),
+            **job.model_dump(include=set(TextCosts.model_fields)),
+            cost_microdollars=sum(chunk.cost_microdollars for chunk in rows) + job.text_cost_microdollars,
             parts=[
                 ChunkView(
                     **chunk.model_dump(include=set(ChunkView.model_fields)),
@@ -190,4 +193,4 @@ class Transcription:
 
 
 def _ask_again(chunk: Chunk) -> Chunk:
-    return chunk.model_copy(update={"status": "pending", "attempts": 0, "error": None})
+    return chunk.model_copy(update={"status": "pending", "attempts": 0, "rejected": 0, "error": None})

@@ -92,8 +92,7 @@ class JobStore:
 
     async def chunks(self, job_id: str) -> list[Chunk]:
         """Return all chunks of a job in the order of their time, without those that were split."""
-        whole = [chunk for chunk in await self.all_chunks(job_id) if chunk.status != "split"]
-        return sorted(whole, key=lambda chunk: chunk.cut["start_seconds"])
+        return in_order(await self.all_chunks(job_id))
 
     async def all_chunks(self, job_id: str) -> list[Chunk]:
         """Return the chunks of a job, those that were split too, whose calls have been paid as well."""
@@ -152,3 +151,9 @@ class JobStore:
                         yield job
             if after is None or (jobs and (before - jobs[-1].created_at).days > 31):
                 return
+
+
+def in_order(chunks: Sequence[Chunk]) -> list[Chunk]:
+    """Return chunks in the order of their time, without those that were split."""
+    whole = [chunk for chunk in chunks if chunk.status != "split"]
+    return sorted(whole, key=lambda chunk: chunk.cut["start_seconds"])

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from core.ai import Bill, Hints
 from core.catalog.models import MediaFile
 from core.storage.blobs import Container
 from core.transcription.models import Job, TargetKind
@@ -49,8 +50,11 @@ class Target(Protocol):
     async def attach(self, job: Job, prefix: str, transcript: "Transcript") -> None:
         """Take the transcript, whose forms are in `media` under `prefix` + .json, .txt, .srt, .vtt."""
 
-    async def finish(self, job: Job) -> None:
-        """Do what is left once the transcript is there, before the job is ready."""
+    async def hints(self, job: Job) -> Hints:
+        """Return what helps the speech model to hear right."""
+
+    async def finish(self, job: Job, bill: Bill) -> None:
+        """Do what is left once the transcript is there, before the job is ready; what it costs is billed."""
 
     async def publish(self) -> None:
         """Show to others what has become ready."""

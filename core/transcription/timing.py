@@ -11,9 +11,7 @@ from core.ai.speech import TimedText
 from core.transcription.sentences import (
     MAX_LINE_WORDS,
     MIN_LINE_WORDS,
-    count_words,
     ends_sentence,
-    part_characters,
     plain_word,
     split_sentences,
 )
@@ -25,13 +23,6 @@ _Line = tuple[float, float, str, Timing, tuple[Word, ...]]
 # A word of the text with its start and end.
 _Timed = tuple[str, float, float]
 
-MAX_WORDS_PER_MINUTE = 260
-MIN_WORDS_PER_MINUTE = 60
-
-# Models stop silently at their limit; from this share of it on, the end of the text is in doubt.
-_NEAR_LIMIT = 0.97
-# A rate says nothing over less time than this.
-_RATE_SECONDS = 20.0
 _PAUSE_SECONDS = 0.15
 # How far a sentence's end may be from where its share of the text puts it.
 _REACH_SECONDS = 8.0
@@ -50,45 +41,6 @@ class ChunkText:
     segments: Sequence[Segment] | None
     language: str | None = None
     reason: str = "This part could not be transcribed."
-
-
-def find_flaw(
-    text: str, duration_seconds: float, output_tokens: int = 0, max_output_tokens: int | None = None
-) -> str | None:
-    """Say why a model's text can hardly be all that was spoken in audio with sound; None if it may be."""
-    if not text.strip():
-        return "No text came back for audio that is not silent."
-    if output_tokens and max_output_tokens and output_tokens >= max_output_tokens * _NEAR_LIMIT:
-        return "The text reached the model's limit, so its end is probably missing."
-    if repeated := find_loop(text):
-        return f"The text repeats itself: “{repeated[:80]}”."
-    rate = count_words(text) * 60 / max(duration_seconds, 0.001)
-    if duration_seconds >= _RATE_SECONDS and rate > MAX_WORDS_PER_MINUTE:
-        return f"{rate:.0f} words a minute are more than anyone speaks."
-    return None
-
-
-def find_sparseness(text: str, spans: Spans) -> str | None:
-    """Say so if there are few words for that much sound: a long piece of music, or a part that was missed."""
-    heard = sum(end - start for start, end in spans)
-    rate = count_words(text) * 60 / max(heard, 0.001)
-    if heard >= _RATE_SECONDS and rate < MIN_WORDS_PER_MINUTE:
-        return f"{rate:.0f} words a minute are few for this much sound."
-    return None
-
-
-def find_loop(text: str) -> str | None:
-    """Return the phrase that a model got stuck in: said over and over, as no reader would."""
-    tokens = part_characters(text).split()
-    words = [plain_word(token) for token in tokens]
-    for length in range(1, min(60, len(words) // 3) + 1):
-        same = 0
-        for at in range(length, len(words)):
-            same = same + 1 if words[at] == words[at - length] else 0
-            times = same // length + 1
-            if (times >= 4 and times * length >= 16) or (times >= 3 and times * length >= 45):
-                return " ".join(tokens[at - length + 1 : at + 1])
-    return None
 
 
 def spread(text: str, spans: Spans, duration: float) -> list[Segment]:

@@ -1,13 +1,15 @@
 """The step `transcribe`: cuts one chunk out of a recording and has the speech model write it down."""
 
 import asyncio
+import secrets
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, BinaryIO
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, BinaryIO
 
-from core.ai import AudioFormat, Models, Speech
+from core.ai import NO_HINTS, AudioFormat, Bill, Models
 from core.errors import UnavailableError
+from core.transcription.languages import detect_language
 from core.transcription.metadata import language_code
 from core.transcription.models import Chunk, ChunkResult, Job, Step
 from core.transcription.progress import Messages, Progress
@@ -21,8 +23,20 @@ if TYPE_CHECKING:
     from core.transcription.blocks import BlockReader
 
 
+_MAX_GENERATION = 2
+_SHORTEST_SPLIT_SECONDS = 30.0
+
+
 class SuspectTextError(UnavailableError):
     """The model answered with text that cannot be what was said; another try may do better."""
+
+
+@dataclass(frozen=True)
+class _Heard:
+    segments: Sequence[Segment] = ()
+    language: str | None = None
+    flag: str | None = None
+    request_id: str | None = None
 
 
 class Transcribe:
@@ -49,82 +63,96 @@ class Transcribe:
         return await self._progress.check(job)
 
     async def _transcribe(self, job: Job, chunk: Chunk) -> None:
-        from core.transcription import timing
-
-        usage: dict[str, Any] = {}
         form = self._models.speech.capabilities.audio_format
         with tempfile.TemporaryFile() as file:
             piece = await self._cut(job, chunk, file, form)
-            segments: Sequence[Segment] = ()
-            language = flag = None
+            heard = _Heard()
             if not piece.silent:
                 file.seek(0)
-                speech = await self._models.speech.transcribe(
-                    file, f"chunk_{chunk.index:04d}.{form}", piece.duration_seconds
-                )
-                flag = self._check_text(speech, piece, chunk)
-                segments = await asyncio.to_thread(
-                    timing.time_segments,
-                    speech.text,
-                    speech.words,
-                    speech.segments,
-                    piece.spans,
-                    piece.duration_seconds,
-                )
-                language = language_code(speech.language)
-                usage = {
-                    "latency_seconds": round(speech.latency_seconds, 3),
-                    "input_tokens": speech.usage.input_tokens,
-                    "output_tokens": speech.usage.output_tokens,
-                    "cost_microdollars": speech.usage.cost_microdollars,
-                    "request_id": speech.request_id,
-                }
+                speech = await self._listen(job, chunk, file, f"chunk_{chunk.index:04d}.{form}", piece)
+                if speech is None:
+                    return
+                heard = speech
         await self._store.write_result(
             job.id,
             chunk.index,
             ChunkResult(
                 start_seconds=piece.start_seconds,
                 duration_seconds=piece.duration_seconds,
-                language=language,
-                segments=tuple(segments),
-            ),
-        )
-        await self._store.update_chunk(
-            job.id,
-            chunk.index,
-            lambda c: (
-                c.model_copy(
-                    update={
-                        "status": "done",
-                        "attempts": c.attempts + 1,
-                        "error": None,
-                        "flag": flag,
-                        "claimed_by": None,
-                        "running_until": None,
-                        **usage,
-                    }
-                )
-                if c.status == "pending"
-                else None
+                language=heard.language,
+                segments=tuple(heard.segments),
             ),
         )
 
-    def _check_text(self, speech: Speech, piece: "CutAudio", chunk: Chunk) -> str | None:
-        """Return what is odd about a text that is kept all the same: an odd one is asked for once more.
+        def finish(row: Chunk) -> Chunk | None:
+            if row.status != "pending":
+                return None
+            done = {"status": "done", "attempts": row.attempts + 1, "error": None, "flag": heard.flag}
+            done |= {"claimed_by": None, "running_until": None, "request_id": heard.request_id}
+            return row.model_copy(update=done)
 
-        Raises SuspectTextError where it has to be tried again, for an empty text on sound every time.
+        await self._store.update_chunk(job.id, chunk.index, finish)
+
+    async def _listen(
+        self, job: Job, chunk: Chunk, file: BinaryIO, name: str, piece: "CutAudio"
+    ) -> "_Heard | None":
+        """Have a piece written down; None where it was split instead.
+
+        Raises SuspectTextError where it has to be tried again.
         """
-        from core.transcription import timing
+        from core.transcription import gates, timing
 
-        flaw = timing.find_flaw(
+        model = self._models.speech
+        hints = await self._targets[job.target].hints(job)
+        bill = Bill()
+        try:
+            speech = await model.transcribe(
+                file, name, piece.duration_seconds, NO_HINTS if chunk.rejected else hints, bill
+            )
+        finally:
+            await self._charge(job, chunk, bill)
+        limit = model.capabilities.max_output_tokens
+        doubt = await asyncio.to_thread(gates.find_doubt, speech, piece.spans, limit, hints.language)
+        if doubt and doubt.remedy == "split" and _may_be_split(chunk, piece):
+            await self.split(job, chunk)
+            return None
+        if doubt and (doubt.remedy == "insist" or (doubt.remedy != "keep" and not chunk.rejected)):
+            await self._store.update_chunk(
+                job.id, chunk.index, lambda row: row.model_copy(update={"rejected": chunk.rejected + 1})
+            )
+            raise SuspectTextError(doubt.sentence)
+        segments = await asyncio.to_thread(
+            timing.time_segments,
             speech.text,
+            speech.words,
+            speech.segments,
+            piece.spans,
             piece.duration_seconds,
-            speech.usage.output_tokens,
-            self._models.speech.capabilities.max_output_tokens,
         )
-        if flaw is not None and (chunk.attempts == 0 or not speech.text.strip()):
-            raise SuspectTextError(flaw)
-        return flaw or timing.find_sparseness(speech.text, piece.spans)
+        language = language_code(speech.language) or detect_language(speech.text)
+        return _Heard(segments, language, doubt.sentence if doubt else None, speech.request_id)
+
+    async def _charge(self, job: Job, chunk: Chunk, bill: Bill) -> None:
+        """Add what a call has used up to the chunk, whatever becomes of its answer."""
+        charge = secrets.token_hex(8)
+
+        def add(row: Chunk) -> Chunk | None:
+            if row.charge_id == charge:
+                return None
+            return row.model_copy(
+                update={
+                    "calls": row.calls + bill.calls,
+                    "latency_seconds": round((row.latency_seconds or 0) + bill.latency_seconds, 3),
+                    "audio_seconds": round(row.audio_seconds + bill.usage.audio_seconds, 3),
+                    "input_tokens": row.input_tokens + bill.usage.input_tokens,
+                    "output_tokens": row.output_tokens + bill.usage.output_tokens,
+                    "cost_microdollars": row.cost_microdollars + bill.usage.cost_microdollars,
+                    "charge_id": charge,
+                }
+            )
+
+        if bill.calls:
+            await self._store.update_chunk(job.id, chunk.index, add)
 
     async def split(self, job: Job, chunk: Chunk) -> list[Chunk]:
         """Replace a pending chunk by two halves, cut at the quietest moment near its middle; return them.
@@ -152,3 +180,7 @@ class Transcribe:
         media = self._targets[job.target].media
         reader = self._workshop.reader(media, job.audio_blob, job.audio_etag, job.size)
         return audio.Probe(**job.probe), reader
+
+
+def _may_be_split(chunk: Chunk, piece: "CutAudio") -> bool:
+    return chunk.generation < _MAX_GENERATION and piece.duration_seconds >= _SHORTEST_SPLIT_SECONDS

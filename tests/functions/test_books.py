@@ -49,6 +49,7 @@ async def test_a_book_keeps_what_its_publisher_says(publisher: Person) -> None:
         "price": {"amount": 1299, "currency": "EUR"},
         "release_date": "2019-05",
         "tags": ["slow", "long"],
+        "names": ["Elinor Dashwood", "Norland Park"],
     }
     book = await new_book(publisher, **said)
     assert (book["title"], book["isbn"]) == ("The Ŀong Way", "9780804429573")
@@ -77,6 +78,8 @@ async def test_a_book_keeps_what_its_publisher_says(publisher: Person) -> None:
         ({"title": "x" * 501}, "title"),
         ({"title": "a\x00b"}, "title"),
         ({"title": None}, "title"),
+        ({"names": ["x" * 81]}, "names.0"),
+        ({"names": [f"Name {n}" for n in range(101)]}, "names"),
         ({"isbn": "9780306406158"}, "isbn"),
         ({"price": {"amount": -1}}, "price.amount"),
         ({"price": {"amount": 12.99}}, "price.amount"),

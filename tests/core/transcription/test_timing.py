@@ -1,4 +1,4 @@
-"""Sentences get times that a listener can follow, and doubtful texts are noticed."""
+"""Sentences get times that a listener can follow."""
 
 import pytest
 from hypothesis import given
@@ -8,8 +8,6 @@ from core.ai.speech import TimedText
 from core.transcription.sentences import split_sentences
 from core.transcription.timing import (
     ChunkText,
-    find_flaw,
-    find_sparseness,
     from_words,
     join,
     spread,
@@ -207,37 +205,3 @@ def test_times_of_a_model_that_run_on_or_back_are_put_in_order() -> None:
 def test_a_recording_without_words_is_covered() -> None:
     whole = join([ChunkText(0, 60, ())], 60)
     assert (whole.segments, whole.gaps, whole.coverage) == ((), (), 1)
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds", "flaw"),
-    [
-        ("", 300, "No text came back"),
-        ("word " * 1_500, 300, "repeats itself: “word”"),
-        (" ".join(f"w{n}" for n in range(1_500)), 300, "300 words a minute are more than anyone speaks"),
-        (PLAIN + " thank you for watching" * 5, 300, "repeats itself: “"),
-        (PLAIN + " " + (PLAIN + " ") * 3, 60, "repeats itself: “"),
-        (PLAIN, 16, None),
-        ("Yes.", 0.6, None),
-        ("No, no, no, no! Never, never, never.", 4, None),
-        ("I do not know what you mean", 1.2, None),
-        (" ".join(f"w{n}" for n in range(800)), 300, None),
-        ("吾輩は猫である。名前はまだ無い。どこで生れたかとんと見当がつかぬ。", 9, None),
-    ],
-)
-def test_texts_that_cannot_be_what_was_said_are_noticed(text: str, seconds: float, flaw: str | None) -> None:
-    found = find_flaw(text, seconds)
-    assert found is None if flaw is None else flaw in (found or "")
-
-
-def test_a_text_as_long_as_the_model_can_write_is_noticed() -> None:
-    text = " ".join(f"w{n}" for n in range(800))
-    assert "limit" in (find_flaw(text, 340, 1_990, 2_000) or "")
-    assert find_flaw(text, 340, 1_200, 2_000) is None
-    assert find_flaw(text, 340, 1_990, None) is None
-
-
-def test_few_words_for_much_sound_are_noticed_but_not_for_much_silence() -> None:
-    assert "few" in (find_sparseness(PLAIN, [(0, 300)]) or "")
-    assert find_sparseness(PLAIN, [(0, 10), (300, 306)]) is None
-    assert find_sparseness("Yes.", [(0, 5)]) is None
