@@ -72,7 +72,8 @@ class _Transport(AioHttpTransport):  # type: ignore[misc]
     """One connection pool for the three services; counts each request, and shows it to the watch."""
 
     def __init__(self, watch: Watch | None) -> None:
-        super().__init__()
+        # else every request asks, in a thread, whether the environment names a proxy
+        super().__init__(use_env_settings=False)
         self._watch = watch
 
     async def send(self, request: Any, **config: Any) -> Any:
