@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench import accounts, imports, parallel, pipeline, routes, search, start
+from bench import accounts, imports, parallel, pipeline, routes, search, start, zips
 from bench.rows import Row, show_table
 
 RESULTS = Path(__file__).parent / "results" / "latest.json"
@@ -25,6 +25,7 @@ MEASUREMENTS: dict[str, Callable[[bool], AsyncIterator[Row]]] = {
     "parallel": parallel.measure,
     "pipeline": pipeline.measure,
     "search": search.measure,
+    "zip": zips.measure,
 }
 
 

@@ -15,7 +15,7 @@ from core.storage.tables import Insert, Stored, Table
 ArchiveStatus = Literal["waiting", "running", "ready", "failed"]
 
 _ALLOWANCE = "archives"
-_CLAIM_LIFE = timedelta(seconds=60)
+_CLAIM_LIFE = timedelta(seconds=30)
 
 
 class Archive(BaseModel):
