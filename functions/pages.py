@@ -49,7 +49,7 @@ async def page_book(visit: Visit) -> func.HttpResponse:
         "book.html",
         book=book,
         can_listen=can_listen,
-        progress=await listening.progress.show(visit.user, book.id) if can_listen else None,
+        progress=await listening.progress.find(visit.user.user_id, book.id) if can_listen else None,
         canonical=f"{services().settings.public_base_url.rstrip('/')}/books/{book.slug}",
     )
 

@@ -47,10 +47,16 @@ class ProgressKeeper:
 
         Raises NotFoundError for a book that is not theirs to know of.
         """
-        found = await self._store.progress(caller.user_id, [book_id])
+        found = await self.find(caller.user_id, book_id)
+        if found.recorded_at is None:
+            await self._catalog.seen_by(book_id, caller)
+        return found
+
+    async def find(self, user_id: str, book_id: str) -> ProgressView:
+        """Return where somebody is in a book that they may hear, at the cost of one read."""
+        found = await self._store.progress(user_id, [book_id])
         if book_id in found:
             return show_progress(found[book_id].value)
-        await self._catalog.seen_by(book_id, caller)
         return ProgressView(audiobook_id=book_id, position_seconds=0)
 
     async def save(self, caller: Caller, book_id: str, entry: ProgressEntry) -> ProgressView:

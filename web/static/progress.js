@@ -15,7 +15,7 @@ export class Progress {
   #unsent;
   #onMoved;
   #known;
-  #completed = null;
+  #completed;
   #savedAt = 0;
   #settling = 0;
   #stretch = "";
@@ -74,8 +74,9 @@ export class Progress {
       speed: this.#audio.playbackRate,
       recorded_at: new Date().toISOString(),
     };
-    if (this.#completed !== null) act.completed = this.#completed;
     this.#unsent.change((state) => {
+      const completed = this.#completed ?? state.positions[this.#book]?.completed;
+      if (completed !== undefined) act.completed = completed;
       state.positions[this.#book] = act;
     });
   }

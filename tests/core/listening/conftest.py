@@ -1,5 +1,6 @@
 """Listeners and books on a real storage, and devices that tell of what was done some time ago."""
 
+import json
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -26,6 +27,12 @@ DEVICE_NOW = datetime.fromisoformat("2031-05-06T07:08:09Z")
 def ago(seconds: float) -> dict[str, datetime]:
     """Return the times that a device tells of an act so long before it sends it."""
     return {"recorded_at": DEVICE_NOW - timedelta(seconds=seconds), "sent_at": DEVICE_NOW}
+
+
+def offset_of_noon() -> int:
+    """Return how far a clock is ahead of UTC that shows noon, so that no test runs into the next day."""
+    at = now()
+    return 720 - at.hour * 60 - at.minute
 
 
 class Instance:
@@ -70,7 +77,8 @@ class Instance:
 
     async def start(self, caller: Caller, book_id: str, **entry: Any) -> str:
         """Begin a stretch of listening at the beginning of a book and return its id."""
-        start = SessionStart(audiobook_id=book_id, start_position_seconds=0, **entry)
+        entry = {"start_position_seconds": 0, "utc_offset_minutes": offset_of_noon()} | entry
+        start = SessionStart(audiobook_id=book_id, **entry)
         return (await self.listening.sessions.start(caller, start)).id
 
     async def note(self, caller: Caller, session_id: str, seconds: float, **entry: Any) -> SessionView:
@@ -83,6 +91,20 @@ class Instance:
     async def plays(self, book_id: str) -> int:
         """Return how often a book was played, as it is counted."""
         return (await self.catalog.show(book_id, await self.join())).plays
+
+    async def copy(self, caller: Caller) -> dict[str, Any]:
+        """Return the files of a copy of all that other rooms hold about somebody, by name."""
+        found = {}
+        for holder in self.services.accounts.holdings.holders:
+            async for holding in holder.holdings(caller.user_id):
+                assert isinstance(holding.content, bytes)
+                found[holding.name] = json.loads(holding.content)
+        return found
+
+    async def erase(self, caller: Caller) -> None:
+        """Delete all that other rooms hold about somebody."""
+        for holder in self.services.accounts.holdings.holders:
+            await holder.erase(caller.user_id)
 
     async def rows(self, user_id: str) -> list[str]:
         """Return the keys of all rows in somebody's partition."""

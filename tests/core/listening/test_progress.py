@@ -160,10 +160,12 @@ async def test_nothing_is_written_for_who_has_left(app: Instance) -> None:
     await app.save(ada, book, position_seconds=1)
     session = await app.start(ada, book, **ago(60))
     await app.note(ada, session, 10)
-    names = [name async for name, rows in app.listening.held(ada.user_id) if rows]
-    assert names == ["progress", "listening", "months"]
+    files = await app.copy(ada)
+    assert files.keys() == {"progress.json", "listening.json", "months.json"}
+    assert files["progress.json"][0]["audiobook_id"] == book
+    assert files["listening.json"][0]["seconds_listened"] == 10
     await app.store.change_user(ada.user_id, lambda user: user.model_copy(update={"erasing_at": now()}))
-    await app.listening.erase(ada.user_id)
+    await app.erase(ada)
     assert await app.rows(ada.user_id) == ["user"]
     for late in (
         app.save(ada, book, position_seconds=2),
