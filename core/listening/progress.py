@@ -75,11 +75,12 @@ class ProgressKeeper:
         """Save what fits, in the order in which it was done and in one transaction; tell of each entry."""
         received = now()
         book_ids = list(dict.fromkeys(entry.audiobook_id for entry in entries))
-        heard = await asyncio.gather(*(self._heard(book_id, caller) for book_id in book_ids))
+        heard, stored = await asyncio.gather(
+            asyncio.gather(*(self._heard(book_id, caller) for book_id in book_ids)),
+            self._store.progress(caller.user_id, book_ids),
+        )
         books = dict(zip(book_ids, heard, strict=True))
-        theirs = [book_id for book_id, book in books.items() if isinstance(book, Book)]
         for _ in range(_TRIES):
-            stored = await self._store.progress(caller.user_id, theirs)
             before = {book_id: row.value for book_id, row in stored.items()}
             after = dict(before)
             outcomes: dict[int, Outcome] = {}
@@ -89,6 +90,7 @@ class ProgressKeeper:
             try:
                 await self._write(caller.user_id, stored, changed)
             except (ConflictError, StaleError):
+                stored = await self._store.progress(caller.user_id, book_ids)
                 continue
             return [outcomes[index] for index in range(len(entries))]
         raise UnavailableError("This listener's progress changes too often.", retry_after=1)
