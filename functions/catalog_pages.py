@@ -73,7 +73,7 @@ async def page_search(visit: Visit) -> func.HttpResponse:
             for facet in facets.get(kind, ())[:_FACET_VALUES]
         ]
         for kind in TERM_KINDS
-        if getattr(wish, kind) is None and len(facets.get(kind, ())) > 1
+        if found.total > 1 and getattr(wish, kind) is None and len(facets.get(kind, ())) > 1
     }
     shape = FoundBook if wish.q else BookSummary
     more = sign_place("search", found.after)

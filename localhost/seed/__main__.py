@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import os
+import secrets
 import time
 from pathlib import Path
 
@@ -19,8 +20,10 @@ from localhost.seed.books import draw_cover, generate
 _WRITERS = 32
 
 
-async def seed(settings: Settings, count: int, *, with_covers: bool) -> int:
+async def seed(connection: str, count: int, *, with_covers: bool) -> int:
     """Write the books that are not there yet; return how many that were. The catalog follows by itself."""
+    unused = secrets.token_urlsafe(32)  # nothing is signed here
+    settings = Settings.read({STORAGE: connection, "JWT_SIGNING_KEY": unused})
     services, account = build(settings), StorageAccount(settings)
     media = account.container("media")
     gate = asyncio.Semaphore(_WRITERS)
@@ -29,7 +32,8 @@ async def seed(settings: Settings, count: int, *, with_covers: bool) -> int:
     async def write(book: Book, chapters: tuple[Chapter, ...]) -> None:
         nonlocal written
         try:
-            written += await _write(services.catalog, media if with_covers else None, book, chapters)
+            is_new = await _write(services.catalog, media if with_covers else None, book, chapters)
+            written += is_new  # not in one line: others count while this one waits
         finally:
             gate.release()
 
@@ -68,9 +72,8 @@ def main() -> None:
     connection = os.environ.get(STORAGE) or find_running(options.data)
     if connection is None:
         parser.error("Aloud is not running here: start it with `make run`, in another terminal.")
-    settings = Settings.read({STORAGE: connection, "JWT_SIGNING_KEY": "not used, nothing is signed here"})
     started = time.perf_counter()
-    written = asyncio.run(seed(settings, options.count, with_covers=not options.no_covers))
+    written = asyncio.run(seed(connection, options.count, with_covers=not options.no_covers))
     print(f"{written} books written in {time.perf_counter() - started:.0f} s; the catalog shows them soon.")
 
 

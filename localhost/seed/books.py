@@ -7,6 +7,7 @@ often as the first), and the same number always makes the same book.
 import bisect
 import itertools
 import random
+import textwrap
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from io import BytesIO
@@ -205,7 +206,7 @@ def draw_cover(book: Book) -> bytes:
         x, y, size = (source.randrange(400) for _ in range(3))
         pen.ellipse((x - size // 2, y - size // 2, x + size // 2, y + size // 2), outline=light, width=3)
     pen.rectangle((0, 250, 400, 400), fill=light)
-    lines = [book.title[start : start + 24] for start in range(0, min(len(book.title), 72), 24)]
+    lines = textwrap.wrap(book.title, 24)[:3]
     lines.append(", ".join(person.name for person in book.authors)[:40])
     pen.multiline_text((16, 262), "\n".join(lines), fill=dark, font=ImageFont.load_default(26), spacing=4)
     content = BytesIO()
