@@ -5,13 +5,15 @@
     ├── UnauthenticatedError        401  no credentials, or bad ones
     │   ├── MfaRequiredError        401  the password is right, the second factor is missing
     │   └── MfaInvalidError         401  the password is right, the second factor is not
+    ├── PaymentDeclinedError        402  no money was taken, and none will be
     ├── ForbiddenError              403  known, but not allowed
     │   ├── NotOwnedError           403  the book has to be bought first
     │   ├── EmailUnverifiedError    403  the link in the mail has to be followed first
     │   └── AccountDisabledError    403  an administrator has closed the account
     ├── NotFoundError               404  absent, or not yours to know of
     ├── ConflictError               409  clashes with what is stored
-    │   └── OutdatedError           409  something newer is stored
+    │   ├── OutdatedError           409  something newer is stored
+    │   └── PriceChangedError       409  the total is not what the buyer expects
     ├── StaleError                  412  If-Match names an older revision
     ├── TooLargeError               413  body over the limit
     ├── UnsupportedMediaError       415  wrong media type
@@ -61,6 +63,10 @@ class MfaInvalidError(UnauthenticatedError):
     slug, title = "mfa-invalid", "The code of your second factor is not right"
 
 
+class PaymentDeclinedError(AloudError):
+    status, slug, title = 402, "payment-declined", "Nothing was paid"
+
+
 class ForbiddenError(AloudError):
     status, slug, title = 403, "forbidden", "Not allowed"
 
@@ -94,6 +100,10 @@ class OutdatedError(ConflictError):
         super().__init__(detail)
         self.stored = stored
         self.sent = sent
+
+
+class PriceChangedError(ConflictError):
+    slug, title = "price-changed", "The price has changed"
 
 
 class StaleError(AloudError):

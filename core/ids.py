@@ -14,6 +14,8 @@ _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _FORBIDDEN_IN_KEYS = re.compile(r"[/\\#?\x00-\x1f\x7f-\x9f]")
 _LAST_MILLISECOND = 253_402_300_799_999  # 9999-12-31T23:59:59.999Z
 
+_ID_LENGTH = 26
+
 ID_PATTERN = rf"^[{_ALPHABET}]{{26}}$"
 
 
@@ -43,10 +45,20 @@ def derived_id(at: datetime, *parts: str) -> str:
     return _compose(at, digest[:10])
 
 
+def scoped_id(made_id: str, owner_id: str) -> str:
+    """Return an id that tells whose it is, for what is asked for without its owner."""
+    return made_id + owner_id
+
+
+def owner_of(scoped: str) -> str:
+    """Return whose a scoped id is."""
+    return scoped[_ID_LENGTH:]
+
+
 def time_of(made_id: str) -> datetime:
-    """Return when an id was made."""
+    """Return when an id was made; a scoped one begins with such an id."""
     number = 0
-    for letter in made_id:
+    for letter in made_id[:_ID_LENGTH]:
         number = number << 5 | _ALPHABET.index(letter)
     return datetime.fromtimestamp((number >> 80) / 1000, UTC)
 

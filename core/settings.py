@@ -250,6 +250,12 @@ class Settings(BaseModel):
     catalog_refresh_seconds: float = Field(
         5, alias="CATALOG_REFRESH_SECONDS", ge=0, description="How old the catalog may be on any instance."
     )
+    tax_rates: str = Field(
+        "",
+        alias="TAX_RATES",
+        pattern=r"^([A-Z]{2,3}=[0-9]{1,4}(\s+|$))*$",
+        description="Tax that prices contain, in basis points by country or currency: `AT=2000 EUR=1900`.",
+    )
     simulated_payments: bool | None = Field(
         None,
         alias="SIMULATED_PAYMENTS",

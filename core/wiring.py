@@ -168,6 +168,8 @@ def build(settings: Settings, account: StorageAccount | None = None) -> Services
     follows = Follows(account.table("follows"), names)
     private = account.container("private")
     tasks = Tasks(settings, TaskStore(account.table("tasks"), private), queues, operations)
+    archives = account.container("archives")
+    providers = connect_payments(settings, account.table("charges"))
     stats = StatsStore(book_rows, counts)
     owners = Ownership(CommerceStore(users))
     shelves = Shelves(account.table("shelves"))
@@ -226,12 +228,12 @@ def build(settings: Settings, account: StorageAccount | None = None) -> Services
             operations,
         ),
         listening=listening,
-        commerce=Commerce(settings, users, catalog, media, account.container("archives"), queues, operations),
+        commerce=Commerce(settings, users, catalog, accounts, providers, media, archives, queues, operations),
         transcription=transcription,
         uploads=announced,
         tasks=tasks,
         operations=operations,
-        providers=connect_payments(settings, account.table("charges")),
+        providers=providers,
         media_origin=account.blob_origin(),
         _account=account,
         _models=models,

@@ -111,6 +111,7 @@ class Endpoint:
     failures: tuple[int, ...]
     other: Mapping[int, tuple[str, type[BaseModel]]]
     conditional: bool
+    idempotent: bool
     tag: str
 
 
@@ -137,6 +138,7 @@ def endpoint(
     failures: tuple[int, ...] = (),
     other: Mapping[int, tuple[str, type[BaseModel]]] | None = None,
     conditional: bool = False,
+    idempotent: bool = False,
     listed: bool = True,
 ) -> Callable[[Handler], Callable[[func.HttpRequest], Awaitable[func.HttpResponse]]]:
     """Register an async handler as the HTTP function of its name.
@@ -146,8 +148,8 @@ def endpoint(
     model of the answer (None: no JSON), `status` the success code. With `confirmed`, and for administrators,
     reading too takes a session that is alive. `failures` are the statuses that a route's shape does not tell,
     `other` further statuses with what they mean and their model, `conditional` says that the handler looks at
-    `If-Match`. The docstring's first line is the summary in the OpenAPI description, the rest its text;
-    `listed=False` keeps a route out of it.
+    `If-Match`, `idempotent` that it wants an `Idempotency-Key`. The docstring's first line is the summary in
+    the OpenAPI description, the rest its text; `listed=False` keeps a route out of it.
     """
 
     def register(handler: Handler) -> Callable[[func.HttpRequest], Awaitable[func.HttpResponse]]:
@@ -170,6 +172,7 @@ def endpoint(
                     failures=failures,
                     other=other or {},
                     conditional=conditional,
+                    idempotent=idempotent,
                     tag=handler.__module__.rpartition(".")[2],
                 )
             )

@@ -34,6 +34,7 @@ _PROBLEM = {
 _FAILURES = {
     400: "The request cannot be read.",
     401: "Credentials are missing or bad.",
+    402: "The payment was declined.",
     403: "Known, but not allowed.",
     404: "Absent, or not yours to know of.",
     409: "In conflict with what is stored.",
@@ -130,6 +131,16 @@ def _parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
                 "required": False,
                 "description": "The ETag that what is changed still has to have.",
                 "schema": {"type": "string"},
+            }
+        )
+    if endpoint.idempotent:
+        found.append(
+            {
+                "name": "Idempotency-Key",
+                "in": "header",
+                "required": True,
+                "description": "Of the client's own making; the same one for the same wish, for 30 days.",
+                "schema": {"type": "string", "pattern": "^[!-~]{1,200}$"},
             }
         )
     return found

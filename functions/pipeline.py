@@ -132,6 +132,21 @@ async def settle_tasks_work_poison(msg: func.QueueMessage) -> None:
     await services().tasks.settle_poison(msg.get_body().decode(errors="replace"))
 
 
+async def run_settle(msg: func.QueueMessage) -> None:
+    """Bring an order to its end, and send its letters."""
+    await services().commerce.orders.run(msg.get_body().decode(errors="replace"))
+
+
+async def settle_settle_poison(msg: func.QueueMessage) -> None:
+    """Tell a person of an order that could not be settled."""
+    await services().commerce.orders.settle_poison(msg.get_body().decode(errors="replace"))
+
+
+async def sweep_orders(timer: func.TimerRequest) -> None:
+    """Settle what was left open, and forget old requests."""
+    await services().commerce.orders.sweep()
+
+
 async def publish_catalog(msg: func.QueueMessage) -> None:
     """Bring the catalog's index up to date."""
     await services().catalog.publish()
@@ -209,6 +224,8 @@ for _queue in QUEUE_NAMES:
     _on_queue(f"{_queue}-poison", _poison_handler(_queue))
 _on_queue("accounts", run_accounts)
 _on_queue("accounts-poison", settle_accounts_poison)
+_on_queue("settle", run_settle)
+_on_queue("settle-poison", settle_settle_poison)
 _on_queue(QUEUE, publish_catalog)
 _on_queue(f"{QUEUE}-poison", _foreign_poison_handler("settle_catalog_poison", f"{QUEUE}-poison"))
 _on_queue(WORK_QUEUE, run_catalog_work)
@@ -229,5 +246,6 @@ blueprint.timer_trigger(arg_name="timer", schedule="15 */10 * * * *", run_on_sta
 )
 blueprint.timer_trigger(arg_name="timer", schedule="0 */5 * * * *", run_on_startup=False)(wake_stalled_jobs)
 blueprint.timer_trigger(arg_name="timer", schedule="0 30 3 * * *", run_on_startup=False)(sweep_accounts)
+blueprint.timer_trigger(arg_name="timer", schedule="0 0 4 * * *", run_on_startup=False)(sweep_orders)
 blueprint.timer_trigger(arg_name="timer", schedule="0 40 3 * * *", run_on_startup=False)(sweep_catalog)
 blueprint.timer_trigger(arg_name="timer", schedule="0 20 * * * *", run_on_startup=False)(sweep_archives)

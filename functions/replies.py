@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import azure.functions as func
 from pydantic import BaseModel
@@ -22,6 +22,8 @@ from core.errors import (
 from core.storage.account import Calls
 from functions.callers import SAFE_METHODS
 from functions.services import services
+
+Fields = tuple[tuple[str, str], ...]
 
 _log = logging.getLogger("aloud.http")
 
@@ -69,9 +71,23 @@ def describe_error(error: Exception, request_id: str) -> AloudError:
     return AloudError()
 
 
-def problem(error: Exception, req: func.HttpRequest, request_id: str) -> func.HttpResponse:
-    """Turn an error into application/problem+json (RFC 9457); a 5xx never shows an exception's text."""
-    known = describe_error(error, request_id)
+class Problem(Protocol):
+    """What an error tells."""
+
+    @property
+    def status(self) -> int: ...
+    @property
+    def slug(self) -> str: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def detail(self) -> str: ...
+
+
+def describe_problem(
+    known: Problem, req: func.HttpRequest, request_id: str, fields: Fields = ()
+) -> dict[str, Any]:
+    """Return the members of application/problem+json; a 422 has `errors`, too."""
     content: dict[str, Any] = {
         "type": f"/problems/{known.slug}",
         "title": known.title,
@@ -80,9 +96,17 @@ def problem(error: Exception, req: func.HttpRequest, request_id: str) -> func.Ht
         "instance": req.url.partition("?")[0],
         "request_id": request_id,
     }
+    if known.status == InvalidError.status:
+        content["errors"] = [{"field": name, "message": message} for name, message in fields]
+    return content
+
+
+def problem(error: Exception, req: func.HttpRequest, request_id: str) -> func.HttpResponse:
+    """Turn an error into application/problem+json (RFC 9457); a 5xx never shows an exception's text."""
+    known = describe_error(error, request_id)
+    fields = known.fields if isinstance(known, InvalidError) else ()
+    content = describe_problem(known, req, request_id, fields)
     headers: dict[str, str] = {}
-    if isinstance(known, InvalidError):
-        content["errors"] = [{"field": name, "message": message} for name, message in known.fields]
     if isinstance(known, OutdatedError):
         content |= {"stored": known.stored, "sent": known.sent}
     if isinstance(known, UnauthenticatedError):

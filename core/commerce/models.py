@@ -1,9 +1,49 @@
-"""What people own, as it is stored."""
+"""The shop's rows, what it shows of them, and the work that waits on its queue.
+
+Money is an integer in minor units of the one currency of its order.
+"""
 
 from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
+
+from core.backoff import Tried
+from core.catalog.models import Book, Money
+from core.errors import AloudError, InvalidError
+from core.ids import inverted, time_of
+
+MAX_BOOKS = 50
+
+OrderState = Literal["pending", "paid", "failed", "refunded"]
+Actor = Literal["buyer", "shop", "provider", "administrator"]
+LetterKind = Literal["receipt", "order-failed", "order-refunded"]
+CartProblem = Literal["owned", "unavailable", "no-price"]
+
+
+class CartEntry(BaseModel):
+    """A book that somebody wants to buy."""
+
+    model_config = ConfigDict(frozen=True)
+
+    book_id: str
+    added_at: datetime
+
+
+class Cart(BaseModel):
+    """Row `cart`: at most 50 books, the first to be added first."""
+
+    model_config = ConfigDict(frozen=True)
+
+    entries: tuple[CartEntry, ...] = ()
+
+    @property
+    def book_ids(self) -> list[str]:
+        return [entry.book_id for entry in self.entries]
+
+    def without(self, *book_ids: str) -> "Cart":
+        """Return the cart without these books."""
+        return Cart(entries=tuple(entry for entry in self.entries if entry.book_id not in book_ids))
 
 
 class Owned(BaseModel):
@@ -18,3 +58,292 @@ class Owned(BaseModel):
     order_id: str
     state: Literal["pending", "owned"]
     acquired_at: datetime
+
+
+class Item(BaseModel):
+    """A book in an order, as it was sold; `tax` is contained in what is left after the discount."""
+
+    model_config = ConfigDict(frozen=True)
+
+    book_id: str
+    title: str
+    price: int
+    discount: int = 0
+    tax: int = 0
+    tax_basis_points: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.price - self.discount
+
+
+class OrderEvent(BaseModel):
+    """A line of an order's audit trail: what it became, when, by whom, why."""
+
+    model_config = ConfigDict(frozen=True)
+
+    state: OrderState
+    at: datetime
+    actor: Actor
+    cause: str
+
+
+class Payment(BaseModel):
+    """How an order is paid. `email` is kept, since a repeated request has to be the same request."""
+
+    model_config = ConfigDict(frozen=True)
+
+    method: str
+    email: str
+    reference: str | None = None
+    pay_url: str | None = None
+
+
+class OrderRequest(BaseModel):
+    """The request that made an order: the key of its row, the hash of its body, and its id in the log."""
+
+    model_config = ConfigDict(frozen=True)
+
+    key: str
+    hash: str
+    id: str
+
+
+class Order(BaseModel):
+    """Row `order_{inverted time}_{id}`; the id ends with the buyer's, so that it can be found by it alone.
+
+    `is_open` while somebody has still to bring it to an end: it is pending, or its refund is under way.
+    `answered` says whether the request that made it has its answer.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    user_id: str
+    state: OrderState = "pending"
+    is_open: bool = True
+    items: tuple[Item, ...]
+    currency: str
+    country: str | None = None
+    payment: Payment
+    request: OrderRequest
+    answered: bool = False
+    history: tuple[OrderEvent, ...]
+    created_at: datetime
+    updated_at: datetime
+
+    @property
+    def key(self) -> str:
+        return order_key(self.id)
+
+    @property
+    def total(self) -> int:
+        return sum(item.total for item in self.items)
+
+    @property
+    def book_ids(self) -> list[str]:
+        return [item.book_id for item in self.items]
+
+    @property
+    def grants(self) -> list[str]:
+        """The books that become the buyer's own."""
+        return self.book_ids
+
+    @property
+    def number(self) -> str:
+        """What people call the order by."""
+        return self.id[16:26].upper()
+
+
+def order_key(order_id: str) -> str:
+    """Return the row key of an order: the newest come first."""
+    return f"order_{inverted(time_of(order_id))}_{order_id}"
+
+
+class Failure(BaseModel):
+    """An answer that was an error; `request_id` is that of the request that got it first."""
+
+    model_config = ConfigDict(frozen=True)
+
+    status: int
+    slug: str
+    title: str
+    detail: str
+    fields: tuple[tuple[str, str], ...] = ()
+    request_id: str
+
+    @classmethod
+    def of(cls, error: AloudError, request_id: str) -> "Failure":
+        """Return what an error answers."""
+        return cls(
+            status=error.status,
+            slug=error.slug,
+            title=error.title,
+            detail=error.detail,
+            fields=error.fields if isinstance(error, InvalidError) else (),
+            request_id=request_id,
+        )
+
+
+class ItemView(BaseModel):
+    """A book in an order; `total` is the price after the discount and contains the tax."""
+
+    audiobook_id: str
+    title: str
+    price: Money
+    discount: Money
+    tax: Money
+    tax_basis_points: int = Field(description="The rate of the tax: 1900 is 19 %.")
+    total: Money
+
+
+class OrderView(BaseModel):
+    """An order. While it is `pending`, `pay_url` is where to pay, if the provider has a page for it."""
+
+    id: str
+    number: str
+    state: OrderState
+    items: list[ItemView]
+    currency: str
+    subtotal: Money
+    discount: Money
+    tax: Money = Field(description="Contained in the total.")
+    total: Money
+    payment_method: str
+    pay_url: str | None
+    history: list[OrderEvent]
+    created_at: datetime
+    updated_at: datetime
+
+
+class Answer(BaseModel):
+    """What a checkout answers, the first time and each time it is repeated: an order, or a failure."""
+
+    model_config = ConfigDict(frozen=True)
+
+    order: OrderView | None = None
+    failure: Failure | None = None
+
+
+class Idempotency(BaseModel):
+    """Row `idem_{SHA-256 of route and key}`: a request that was made, and its answer once there is one."""
+
+    model_config = ConfigDict(frozen=True)
+
+    request_hash: str
+    order_id: str | None = None
+    at: datetime
+    answer: Answer | None = None
+
+
+class Outbox(BaseModel):
+    """Row `outbox_{order}_{kind}`: a letter that is certain to be sent, but was not handed over yet."""
+
+    model_config = ConfigDict(frozen=True)
+
+    order_id: str
+    kind: LetterKind
+    at: datetime
+
+
+class Settle(Tried):
+    """Message on `settle`: bring this order to its end, and send its letters."""
+
+    model_config = ConfigDict(frozen=True)
+
+    user_id: str
+    order_id: str
+
+
+class ExpectedTotal(Money):
+    """What the buyer was shown."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class CheckoutWish(BaseModel):
+    """How the cart is to be bought.
+
+    `country` (ISO 3166) is where the buyer lives, for the tax that prices contain.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    payment_method: str = Field(min_length=1, max_length=40, examples=["simulated"])
+    currency: str | None = Field(None, pattern="^[A-Z]{3}$")
+    country: str | None = Field(None, pattern="^[A-Z]{2}$")
+    expected_total: ExpectedTotal | None = Field(
+        None, description="Where the books cost something else by now, nothing is bought: 409."
+    )
+
+
+class CartItem(BaseModel):
+    """A book in the cart; where it cannot be bought, `problem` says why: it is the buyer's already, or being
+    bought; it is not on sale; it has no price in this currency.
+    """
+
+    audiobook_id: str
+    slug: str
+    title: str
+    authors: list[str]
+    cover_url: str | None
+    price: Money | None
+    problem: CartProblem | None
+    added_at: datetime
+
+
+class CartView(BaseModel):
+    """The cart at the prices of this moment; `total` is of what can be bought and contains the tax."""
+
+    items: list[CartItem]
+    currency: str
+    tax: Money
+    total: Money
+
+
+class Skipped(BaseModel):
+    """A book that was not taken into the cart."""
+
+    audiobook_id: str
+    reason: Literal["owned", "unavailable", "full"]
+
+
+def show(order: Order) -> OrderView:
+    """Return what the buyer sees of an order."""
+
+    def money(amount: int) -> Money:
+        return Money(amount=amount, currency=order.currency)
+
+    items = [
+        ItemView(
+            audiobook_id=item.book_id,
+            title=item.title,
+            price=money(item.price),
+            discount=money(item.discount),
+            tax=money(item.tax),
+            tax_basis_points=item.tax_basis_points,
+            total=money(item.total),
+        )
+        for item in order.items
+    ]
+    return OrderView(
+        id=order.id,
+        number=order.number,
+        state=order.state,
+        items=items,
+        currency=order.currency,
+        subtotal=money(sum(item.price for item in order.items)),
+        discount=money(sum(item.discount for item in order.items)),
+        tax=money(sum(item.tax for item in order.items)),
+        total=money(order.total),
+        payment_method=order.payment.method,
+        pay_url=order.payment.pay_url if order.state == "pending" else None,
+        history=list(order.history),
+        created_at=order.created_at,
+        updated_at=order.updated_at,
+    )
+
+
+def sellable(book: Book | None) -> bool:
+    """Tell whether a book is on sale."""
+    return book is not None and book.visibility == "published" and book.price is not None

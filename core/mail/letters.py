@@ -33,11 +33,14 @@ Template = Literal[
     "google-linked",
     "account-deleted",
     "export-ready",
+    "receipt",
+    "order-failed",
+    "order-refunded",
     "alert",
 ]
 
 _FALLBACK = "en"
-_PARAGRAPHS = frozenset({"detail", "kept"})
+_PARAGRAPHS = frozenset({"detail", "kept", "lines"})
 _JOINERS = "\u200c\u200d"  # not printable, yet part of names in many scripts
 _LONGEST_NAME = 60
 _LIKE_A_LINK = re.compile(r"[/@:\\]|\w[.。]\w{2}")

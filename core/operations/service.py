@@ -80,14 +80,17 @@ class Operations:
 
     # Mails
 
+    async def post(self, letter: Letter) -> None:
+        """Queue a letter; one that is queued again, under the same id, is mailed once."""
+        await self._queues.send(QUEUE, Notice(letter=letter))
+
     async def send_letter(self, template: Template, to: str, locale: str, **values: str | datetime) -> None:
         """Queue a mail to one person; it waits in plain text, so no value may be a secret."""
         texts = {
             name: value if isinstance(value, str) else f"{value:%d %B %Y, %H:%M} UTC"
             for name, value in values.items()
         }
-        letter = Letter(id=new_id(), to=to, template=template, locale=locale, values=texts)
-        await self._queues.send(QUEUE, Notice(letter=letter))
+        await self.post(Letter(id=new_id(), to=to, template=template, locale=locale, values=texts))
 
     async def deliver(self, letter: Letter) -> None:
         """Mail a letter now. Raises UnavailableError where it has to be tried again.

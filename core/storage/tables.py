@@ -76,7 +76,14 @@ class Delete:
     stored: Stored[Any]
 
 
-Operation = Insert | Replace | Put | Delete
+@dataclass(frozen=True)
+class Remove:
+    """In a transaction: remove a row as it is; NotFoundError if gone. Another operation is to guard it."""
+
+    key: str
+
+
+Operation = Insert | Replace | Put | Delete | Remove
 
 
 def _is_scalar(annotation: Any) -> bool:
@@ -291,13 +298,14 @@ class Table:
                 return False
         return True
 
-    async def transact(self, partition: str, operations: Sequence[Operation]) -> None:
+    async def transact(self, partition: str, operations: Sequence[Operation]) -> list[str]:
         """Do all of the operations or none, in one partition, at most 100 and 4 MiB of them, one a row.
 
+        Returns the ETags that the rows have now; empty for one that is removed.
         Raises ConflictError, StaleError or NotFoundError for the first that cannot be done.
         """
         if not operations:
-            return
+            return []
         if len(operations) > MAX_OPERATIONS:
             raise StorageLimitError(
                 f"{len(operations)} operations in a transaction; Azure takes {MAX_OPERATIONS}."
@@ -321,18 +329,21 @@ class Table:
                     row = {"PartitionKey": partition, "RowKey": stored.key}
                     conditions = {"etag": stored.etag, "match_condition": MatchConditions.IfNotModified}
                     batch.append(("delete", row, conditions))
+                case Remove(key):
+                    row = {"PartitionKey": partition, "RowKey": key}
+                    batch.append(("delete", row))
             if row["RowKey"] in keys:
                 raise StorageLimitError(f"Row {row['RowKey']} twice in a transaction; Azure takes it once.")
             keys.add(row["RowKey"])
             total += _check_size(row)
         if total > MAX_TRANSACTION_BYTES:
             raise StorageLimitError(f"A transaction of {total} bytes; Azure takes {MAX_TRANSACTION_BYTES}.")
-        await self._submit(batch)
+        return [str(done.get("etag", "")) for done in await self._submit(batch)]
 
-    async def _submit(self, batch: list[Any]) -> None:
+    async def _submit(self, batch: list[Any]) -> list[Mapping[str, Any]]:
         with translated(f"rows of {self._name}"):
             try:
-                await made_on_demand(
+                return await made_on_demand(
                     lambda: self._client.submit_transaction(batch), self._client.create_table
                 )
             except TableTransactionError as error:
@@ -381,12 +392,16 @@ class Table:
         prefix: str = "",
         after: str | None = None,
         rows: int = _PAGE_ROWS,
+        condition: str = "",
+        **values: Any,
     ) -> AsyncIterator[Stored[M]]:
         """Yield rows in key order, those after the key `after`; `rows` are asked for at once.
 
+        Only those for which a `condition` on their properties holds, in which `@name` stands for a value.
         `partition` None searches the whole table, which takes its time.
         """
-        filters, parameters = [], {}
+        filters = [condition] if condition else []
+        parameters = dict(values)
         if partition is not None:
             filters.append("PartitionKey eq @partition")
             parameters["partition"] = partition
@@ -451,7 +466,7 @@ class Table:
         return [stored.value for stored in found], None
 
     async def _query(
-        self, condition: str, parameters: dict[str, str], limit: int, columns: list[str] | None = None
+        self, condition: str, parameters: dict[str, Any], limit: int, columns: list[str] | None = None
     ) -> AsyncIterator[Any]:
         with translated(f"rows of {self._name}"):
             try:

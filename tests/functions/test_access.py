@@ -229,6 +229,8 @@ async def world(app: tuple[Aloud, GoogleIssuer]) -> World:
     ids["import"] = begun["id"]
     _, whole, _ = await aloud.call("POST", f"{API}/admin/export", json={})
     ids["all-books"] = whole["id"]
+    ids["order"] = await order_of(listener, ids["bought"])
+    ids["sale"] = await order_of(person, ids["bought"])
     ids["upload"] = await uploaded(players["publisher"].person)
     for name in SIGNED_IN:
         players[name].token = players[name].person.tokens["access_token"]
@@ -260,6 +262,8 @@ async def stock(aloud: Aloud, owner_id: str) -> dict[str, str]:
         ("sold", "published", 1299),
         ("sold of publisher", "published", 1299),
         ("sold of admin", "published", 1299),
+        ("goods", "published", 1299),
+        ("bought", "published", 1299),
     ]
     ids = {}
     media = aloud.blobs.get_container_client("media")
@@ -299,6 +303,17 @@ async def wait_for_index(aloud: Aloud, ids: dict[str, str]) -> None:
         for path in (f"/series/{ids['series']}", f"/audiobooks/{ids['priced']}/similar"):
             while (await aloud.call("GET", f"{API}{path}"))[0] != 200:
                 await asyncio.sleep(0.1)
+
+
+async def order_of(person: Person, book_id: str) -> str:
+    """Buy a book, and return the order's id."""
+    await person.post("/cart/add", audiobook_id=book_id)
+    headers = {"Idempotency-Key": new_id()}
+    status, order, _ = await person.call(
+        "POST", "/checkout", headers=headers, json={"payment_method": "simulated"}
+    )
+    assert status == 201, order
+    return str(order["id"])
 
 
 async def uploaded(person: Person) -> str:
@@ -422,6 +437,12 @@ SENT: dict[str, Callable[[World, Player], dict[str, Any]]] = {
         "headers": {"Content-Type": "image/png"},
     },
     "PUT /admin/pipeline": lambda _, __: {"json": {"is_paused": False}},
+    "POST /cart/add": lambda w, _: {"json": {"audiobook_id": w.ids["goods"]}},
+    "POST /cart/merge": lambda w, _: {"json": {"audiobook_ids": [w.ids["goods"]]}},
+    "POST /checkout": lambda _, __: {
+        "json": {"payment_method": "simulated"},
+        "headers": {"Idempotency-Key": new_id()},
+    },
     "PUT /admin/users/{id}/roles": lambda _, p: {"json": {"roles": ["publisher"]}},
 }
 

@@ -8,9 +8,10 @@ import pytest_asyncio
 from core.accounts.models import User
 from core.caller import Caller
 from core.catalog.models import Book, MediaFile
-from core.commerce.models import Owned
+from core.commerce.models import Answer, CheckoutWish, OrderView, Owned
 from core.commerce.store import CommerceStore
 from core.ids import new_id, now
+from core.payments import Simulated, SimulatedCharge
 from core.settings import Settings
 from core.storage import StorageAccount, Watch
 from core.wiring import build
@@ -27,7 +28,14 @@ class Shop:
         self.account = account = StorageAccount(settings, watch)
         self.services = build(settings, account)
         self.catalog = self.services.catalog
+        self.cart = self.services.commerce.cart
+        self.checkout = self.services.commerce.checkout
+        self.orders = self.services.commerce.orders
+        provider = self.services.providers["simulated"]
+        assert isinstance(provider, Simulated)
+        self.provider = provider
         self.users = account.table("users")
+        self.books = account.table("books")
         self.media = account.container("media")
         self.store = CommerceStore(self.users)
 
@@ -42,13 +50,42 @@ class Shop:
         return Caller(user_id=user_id, session_id="", roles=frozenset({"listener"}))
 
     async def stock(self, title: str = "A book", **fields: Any) -> Book:
-        """Put a book with audio and transcript on the shelf."""
+        """Put a book with audio and transcript on the shelf, but not into the index."""
         book = make_book(title, **fields)
         audio = MediaFile(blob=f"{book.id}.mp3", content_type="audio/mpeg", size=1)
         book = book.model_copy(update={"audio": audio, "transcript_prefix": book.id})
-        await self.catalog.create(book)
+        await self.books.insert(book, book.id, "book")
         await self.media.write(f"{book.id}.txt", b"words", "text/plain")
         return book
+
+    async def put_in_cart(self, person: Caller, *books: Book) -> None:
+        """Put books into a person's cart."""
+        await self.cart.merge(person, [book.id for book in books])
+
+    async def buy(
+        self, person: Caller, key: str | None = None, method: str = "simulated", **wish: Any
+    ) -> tuple[Answer, bool]:
+        """Check out with a key of one's own; returns the answer, and whether it is a repeat."""
+        wanted = CheckoutWish.model_validate({"payment_method": method, **wish})
+        return await self.checkout.check_out(person, key or new_id(), wanted, "test")
+
+    async def bought(self, person: Caller, *books: Book, method: str = "simulated") -> OrderView:
+        """Return an order of these books."""
+        await self.put_in_cart(person, *books)
+        answer, _ = await self.buy(person, method=method)
+        assert answer.order is not None, answer
+        return answer.order
+
+    async def in_cart(self, person: Caller) -> list[str]:
+        stored = await self.store.find_cart(person.user_id)
+        return [] if stored is None else stored.value.book_ids
+
+    async def charges(self, person: Caller) -> list[SimulatedCharge]:
+        """Return what the simulated provider has been asked for."""
+        return await self.provider.charges(person.user_id)
+
+    async def orders_of(self, person: Caller) -> list[OrderView]:
+        return (await self.orders.history(person, 100, None))[0]
 
     async def withdraw(self, book: Book) -> None:
         await self.catalog.update(book.id, lambda now: now.model_copy(update={"visibility": "withdrawn"}))

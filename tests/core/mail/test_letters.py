@@ -16,6 +16,13 @@ SITE = "https://aloud.example"
 LINK = "https://aloud.example/somewhere?token=a-b_c&user=1"
 NAME = {"name": "Ann O'Neil"}
 WHEN = {**NAME, "when": "21 November 2026, 14:03 UTC"}
+ORDER = {
+    **WHEN,
+    "number": "0A1B2C3D4E",
+    "lines": "Emma: 12.99 USD\nPersuasion: 9.99 USD",
+    "total": "22.98 USD",
+}
+FAILED = {name: value for name, value in ORDER.items() if name != "total"}
 VALUES: dict[str, dict[str, str]] = {
     "verify-email": {**NAME, "link": LINK, "hours": "24"},
     "already-registered": {**NAME, "link": LINK},
@@ -30,6 +37,9 @@ VALUES: dict[str, dict[str, str]] = {
     "google-linked": WHEN,
     "account-deleted": {**WHEN, "receipt_id": "01receipt", "kept": "Orders, for ten years, as the law asks."},
     "export-ready": {**NAME, "link": LINK, "days": "7"},
+    "receipt": {**ORDER, "tax": "1.69 USD", "link": LINK},
+    "order-failed": {**FAILED, "reason": "The card was declined.", "link": LINK},
+    "order-refunded": {**ORDER, "link": LINK},
     "alert": {
         "title": "A book failed",
         "detail": "The cause.\nFile: a.mp3",

@@ -1,0 +1,214 @@
+"""The checkout: two transactions around the charge, once for each key that a client sends."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+
+from core.accounts.service import Accounts
+from core.caller import Caller
+from core.catalog.models import Book
+from core.catalog.service import Catalog
+from core.commerce.cart import say_owned
+from core.commerce.fulfilment import answer_of, begin_history
+from core.commerce.models import (
+    Answer,
+    Cart,
+    CheckoutWish,
+    Failure,
+    Idempotency,
+    Order,
+    OrderRequest,
+    Owned,
+    Payment,
+    sellable,
+)
+from core.commerce.orders import Orders
+from core.commerce.pricing import choose_currency, price_items, write_money
+from core.commerce.store import CommerceStore, idempotency_key
+from core.commerce.taxes import TaxRates
+from core.errors import AloudError, ConflictError, InvalidError, PriceChangedError, UnavailableError
+from core.ids import fingerprint, new_id, now, owner_of, scoped_id, time_of
+from core.payments import Provider
+from core.storage.tables import Stored
+
+ROUTE = "checkout"
+_HASTE = timedelta(seconds=60)  # T1 is long done when the message that sees to its order comes
+_PATIENCE = timedelta(seconds=15)
+_WAITS = (0.1, 0.2, 0.4, 0.8)
+
+
+class Checkout:
+    def __init__(
+        self,
+        store: CommerceStore,
+        catalog: Catalog,
+        accounts: Accounts,
+        orders: Orders,
+        providers: Mapping[str, Provider],
+        rates: TaxRates,
+    ) -> None:
+        self._store = store
+        self._catalog = catalog
+        self._accounts = accounts
+        self._orders = orders
+        self._providers = providers
+        self._rates = rates
+
+    async def check_out(
+        self, caller: Caller, key: str, wish: CheckoutWish, request_id: str
+    ) -> tuple[Answer, bool]:
+        """Buy what is in the cart; returns the answer, and whether it is that of an earlier request.
+
+        A key counts for 30 days: whatever was answered then, an error too, is the answer. Raises InvalidError
+        where the same key came with another wish, UnavailableError where the client has to ask again.
+        """
+        order_id = scoped_id(new_id(), caller.user_id)
+        request = OrderRequest(
+            key=idempotency_key(ROUTE, key),
+            hash=fingerprint(wish.model_dump_json(exclude_none=True)),
+            id=request_id,
+        )
+        known, cart, buyer, _ = await asyncio.gather(
+            self._store.find_request(caller.user_id, request.key),
+            self._store.find_cart(caller.user_id),
+            self._accounts.profiles.show(caller.user_id),
+            self._orders.announce(order_id),
+        )
+        if known is not None:
+            return await self._repeat(caller, request, known.value), True
+        try:
+            books = await self._choose(cart)
+            order = self._draft(order_id, [stored.value for stored in books], wish, request, buyer.email)
+            stored = await self._begin(order, books)
+        except AloudError as error:
+            if error.status >= 500:
+                raise
+            return await self._refuse(caller, request, error)
+        if isinstance(stored, Idempotency):
+            return await self._repeat(caller, request, stored), True
+        return answer_of(await self._orders.charge(stored, cart)), False
+
+    async def _choose(self, cart: Stored[Cart] | None) -> list[Stored[Book]]:
+        """Return the books of the cart as they are now. Raises ConflictError where one is not on sale."""
+        entries = [] if cart is None else cart.value.entries
+        if not entries:
+            raise ConflictError("The cart is empty.")
+        found = await self._catalog.read(entry.book_id for entry in entries)
+        for entry in entries:
+            stored = found.get(entry.book_id)
+            if stored is None or not sellable(stored.value):
+                title = f"“{stored.value.title}”" if stored else f"The book {entry.book_id}"
+                raise ConflictError(f"{title} is not on sale any more. Take it out of the cart.")
+        return [found[entry.book_id] for entry in entries]
+
+    def _draft(
+        self, order_id: str, books: Sequence[Book], wish: CheckoutWish, request: OrderRequest, email: str
+    ) -> Order:
+        """Return the order that a wish means at the prices of this moment."""
+        at = now()
+        currency = wish.currency or choose_currency(books)
+        items = price_items(books, currency, self._rates, wish.country)
+        order = Order(
+            id=order_id,
+            user_id=owner_of(order_id),
+            items=tuple(items),
+            currency=currency,
+            country=wish.country,
+            payment=Payment(method=wish.payment_method, email=email),
+            request=request,
+            history=begin_history(at),
+            created_at=at,
+            updated_at=at,
+        )
+        expected = wish.expected_total
+        if expected is not None and (expected.amount, expected.currency) != (order.total, currency):
+            raise PriceChangedError(f"The books cost {write_money(order.total, currency)} together now.")
+        if order.total > 0 and wish.payment_method not in self._providers:
+            known = ", ".join(sorted(self._providers)) or "none at the moment"
+            raise InvalidError("Check the fields.", (("payment_method", f"Choose one of: {known}."),))
+        return order
+
+    async def _begin(self, order: Order, books: Sequence[Stored[Book]]) -> Stored[Order] | Idempotency:
+        """Write the order and take what it needs, or return the request that was made before with its key.
+
+        Raises ConflictError where a book is owned or being bought.
+        """
+        if now() - time_of(order.id) > _HASTE:
+            raise UnavailableError("The storage is slow.", retry_after=1)
+        request = Idempotency(request_hash=order.request.hash, order_id=order.id, at=order.created_at)
+        taken = [
+            Owned(book_id=book_id, order_id=order.id, state="pending", acquired_at=order.created_at)
+            for book_id in order.grants
+        ]
+        begun, marked = await asyncio.gather(
+            self._store.begin(order, request, taken), self._catalog.mark_sold(books), return_exceptions=True
+        )
+        if isinstance(begun, ConflictError):
+            return await self._see_who_was_first(order)
+        if isinstance(begun, BaseException):
+            raise begun
+        if marked is not None:
+            raise marked
+        return begun
+
+    async def _see_who_was_first(self, order: Order) -> Stored[Order] | Idempotency:
+        known = await self._store.find_request(order.user_id, order.request.key)
+        if known is not None and known.value.order_id != order.id:
+            return known.value
+        if known is not None:  # our own writing, whose answer was lost on its way
+            stored = await self._store.find_order(order.id)
+            if stored is not None:
+                return stored
+        owned = await self._store.owned_among(order.user_id, order.grants)
+        titles = {item.book_id: item.title for item in order.items}
+        said = [say_owned(titles[book_id], one) for book_id, one in owned.items()]
+        raise ConflictError(" ".join(said) or "One of these books was being bought. Try again.")
+
+    async def _refuse(self, caller: Caller, request: OrderRequest, error: AloudError) -> tuple[Answer, bool]:
+        """Keep an error as the answer of its key."""
+        answer = Answer(failure=Failure.of(error, request.id))
+        row = Idempotency(request_hash=request.hash, at=now(), answer=answer)
+        try:
+            await self._store.add_request(caller.user_id, request.key, row)
+        except ConflictError:
+            known = await self._store.find_request(caller.user_id, request.key)
+            if known is None:
+                raise
+            return await self._repeat(caller, request, known.value), True
+        return answer, False
+
+    async def _repeat(self, caller: Caller, request: OrderRequest, known: Idempotency) -> Answer:
+        """Return what an earlier request with this key was answered; waits a while if it is still under way.
+
+        After that its process has probably ended, and its order is driven on.
+        """
+        if known.request_hash != request.hash:
+            message = "This key came with another body before; a new wish needs a new key."
+            raise InvalidError("Check the header.", (("Idempotency-Key", message),))
+        waits = iter(_WAITS)
+        while known.answer is None and now() - known.at < _PATIENCE:
+            await asyncio.sleep(next(waits, _WAITS[-1]))
+            known = await self._request(caller, request)
+        if known.answer is None and known.order_id is not None:
+            await self._drive_on(known.order_id)
+            known = await self._request(caller, request)
+        if known.answer is None:
+            raise UnavailableError("This checkout is still under way.", retry_after=2)
+        return known.answer
+
+    async def _request(self, caller: Caller, request: OrderRequest) -> Idempotency:
+        found = await self._store.find_request(caller.user_id, request.key)
+        if found is None:
+            raise UnavailableError("This checkout was too long ago.", retry_after=1)
+        return found.value
+
+    async def _drive_on(self, order_id: str) -> None:
+        """Go on where the process has ended that had begun an order."""
+        stored = await self._store.find_order(order_id)
+        if stored is None or stored.value.answered:
+            return
+        books, cart = await asyncio.gather(
+            self._catalog.read(stored.value.book_ids), self._store.find_cart(stored.value.user_id)
+        )
+        await self._catalog.mark_sold(books.values())
+        await self._orders.charge(stored, cart)

@@ -1,0 +1,263 @@
+"""Orders: paid, settled, given back. `settle` is the one way in which an order comes to its end."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import timedelta
+
+from pydantic import ValidationError
+
+from core.backoff import Backoff
+from core.caller import Caller, Origin
+from core.commerce.fulfilment import Fulfilment
+from core.commerce.models import Cart, Order, OrderView, Settle, show
+from core.commerce.post import Post
+from core.commerce.store import REQUEST_LIFE, CommerceStore
+from core.errors import ConflictError, NotFoundError, PaymentAccountError, StaleError, UnavailableError
+from core.ids import now, owner_of
+from core.operations.service import Operations
+from core.payments import Charge, PaymentRequest, Provider
+from core.settings import Settings
+from core.storage.queues import Queues
+from core.storage.tables import Stored
+
+_log = logging.getLogger("aloud.commerce")
+
+QUEUE = "settle"
+SETTLE_SECONDS = 120.0  # by then, no checkout or refund that has sent the message is still under way
+_SOON_SECONDS = 2.0  # when a receipt is sent, by a message that goes out beside the order's last write
+_AGAIN_SECONDS = 300.0
+_UNHEARD = timedelta(seconds=SETTLE_SECONDS)
+_TIME_TO_PAY = timedelta(minutes=40)  # the provider's own page closes a little earlier
+_LEFT = timedelta(hours=1)
+_FREE = Charge(state="paid")
+
+
+class Orders:
+    def __init__(
+        self,
+        settings: Settings,
+        store: CommerceStore,
+        providers: Mapping[str, Provider],
+        post: Post,
+        queues: Queues,
+        operations: Operations,
+    ) -> None:
+        self._store = store
+        self._fulfilment = Fulfilment(store)
+        self._providers = providers
+        self._post = post
+        self._queues = queues
+        self._operations = operations
+        self._backoff = Backoff(settings)
+        self._site = settings.public_base_url.rstrip("/")
+
+    # What buyers see
+
+    async def history(
+        self, caller: Caller, limit: int, after: str | None
+    ) -> tuple[list[OrderView], str | None]:
+        """Return the caller's orders, the newest first, and where the next page begins."""
+        orders, following = await self._store.orders(caller.user_id, limit, after)
+        return [show(order) for order in orders], following
+
+    async def get(self, caller: Caller, order_id: str) -> OrderView:
+        """Raises NotFoundError, for another's too."""
+        return show((await self._own(caller, order_id)).value)
+
+    async def confirm(self, caller: Caller, order_id: str) -> OrderView:
+        """Look whether an order was paid, since its buyer says so or has come back from where one pays."""
+        await self._own(caller, order_id)
+        return show(await self.settle(order_id))
+
+    async def cancel(self, caller: Caller, order_id: str) -> OrderView:
+        """End a pending order that its buyer does not want to pay any more; one that was paid stays so."""
+        await self._own(caller, order_id)
+        return show(await self.settle(order_id, give_up=True))
+
+    async def _own(self, caller: Caller, order_id: str) -> Stored[Order]:
+        found = None if owner_of(order_id) != caller.user_id else await self._store.find_order(order_id)
+        if found is None:
+            raise NotFoundError("There is no such order.")
+        return found
+
+    # The way to the end
+
+    async def announce(self, order_id: str, delay_seconds: float = SETTLE_SECONDS) -> None:
+        """Send for `settle`: before what may be cut off, so that somebody sees to the rest."""
+        message = Settle(user_id=owner_of(order_id), order_id=order_id)
+        await self._queues.send(QUEUE, message, delay_seconds)
+
+    async def _hasten(self, order_id: str) -> None:
+        """Have the letters sent soon; if that gets lost, the first message does it a little later."""
+        with suppress(UnavailableError):
+            await self.announce(order_id, _SOON_SECONDS)
+
+    async def charge(self, stored: Stored[Order], cart: Stored[Cart] | None) -> Order:
+        """Take the money for a pending order, for a buyer who is waiting, and do what follows.
+
+        It can be repeated: an order is charged once. Where nobody knows what has become of it, it stays
+        pending, and `settle` finds out.
+        """
+        order = stored.value
+        try:
+            charge = _FREE if order.total == 0 else await self._provider(order).charge(self._ask(order))
+        except PaymentAccountError:
+            charge = Charge(state="declined", reason="Nothing can be paid this way at the moment.")
+        except UnavailableError as error:
+            _log.warning("order %s: %s", order.number, error.detail)
+            return await self._fulfilment.wait(stored, None)
+        if charge.state == "paid":
+            paid, _ = await asyncio.gather(self._fulfilment.pay(stored, charge, cart), self._hasten(order.id))
+            return paid
+        return await self._follow(stored, charge, cart)
+
+    async def settle(self, order_id: str, *, give_up: bool = False) -> Order:
+        """Bring an order to its end, if it has come that far, and send its letters; again changes nothing.
+
+        The client's confirmation, webhooks, messages and the sweep all come here. With `give_up`, or when
+        the time to pay is over, no payment is possible any more. Raises NotFoundError; UnavailableError
+        where it has to be tried again.
+        """
+        stored = await self._store.find_order(order_id)
+        if stored is None:
+            raise NotFoundError("There is no such order.")
+        order = stored.value
+        if order.state == "pending":
+            order = await self._settle_pending(stored, give_up)
+        elif order.state == "paid" and order.is_open:
+            order = await self._give_back(stored)
+        await self._post.send(order)
+        return order
+
+    async def _settle_pending(self, stored: Stored[Order], give_up: bool) -> Order:
+        order, cart = stored.value, await self._store.find_cart(stored.value.user_id)
+        if order.total == 0:
+            return await self._follow(stored, _FREE, cart)
+        provider, request, reference = self._provider(order), self._ask(order), order.payment.reference
+        age = now() - order.created_at
+        charge: Charge | None = None
+        if not give_up and age < _TIME_TO_PAY:
+            charge = await provider.look(request, reference)
+            if charge is None and age < _UNHEARD:
+                return order  # its checkout may still be on its way to the provider
+        if charge is None:
+            charge = await provider.end(request, reference)
+        return await self._follow(stored, charge, cart)
+
+    async def _follow(self, stored: Stored[Order], charge: Charge, cart: Stored[Cart] | None) -> Order:
+        """Do to an order what a provider's answer means for it."""
+        match charge.state:
+            case "paid":
+                return await self._fulfilment.pay(stored, charge, cart)
+            case "declined":
+                return await self._fulfilment.fail(stored, charge.reason or "The payment was declined.")
+            case "pending":
+                return await self._fulfilment.wait(stored, charge)
+
+    def _provider(self, order: Order) -> Provider:
+        provider = self._providers.get(order.payment.method)
+        if provider is None:
+            raise UnavailableError(f"Nobody takes payments by {order.payment.method} any more.")
+        return provider
+
+    def _ask(self, order: Order) -> PaymentRequest:
+        """Return what a provider is asked, each time the same."""
+        titles = [item.title for item in order.items]
+        more = f" and {len(titles) - 1} more" if len(titles) > 1 else ""
+        return PaymentRequest(
+            user_id=order.user_id,
+            order_id=order.id,
+            amount=order.total,
+            currency=order.currency,
+            email=order.payment.email,
+            description=f"Aloud, order {order.number}: {titles[0]}{more}",
+            method=order.payment.method,
+            return_url=f"{self._site}/orders/{order.id}",
+        )
+
+    # The way back
+
+    async def refund(self, caller: Caller, order_id: str, reason: str, origin: Origin) -> OrderView:
+        """Give the money of a paid order back, then take its books back and say so; once.
+
+        Raises NotFoundError; ConflictError for an order that is not paid, or a provider that refuses.
+        """
+        stored = await self._store.find_order(order_id)
+        if stored is None:
+            raise NotFoundError("There is no such order.")
+        if stored.value.state == "refunded":
+            return show(stored.value)
+        if stored.value.state != "paid":
+            raise ConflictError(f"This order is {stored.value.state}; only a paid one can be refunded.")
+        if not stored.value.is_open:
+            await asyncio.gather(
+                self.announce(order_id),
+                self._operations.record("order.refunded", caller.user_id, order_id, origin, reason),
+            )
+            try:
+                stored = await self._fulfilment.mark_refund(stored, reason)
+            except StaleError:
+                raise ConflictError("Somebody is refunding this order at this moment.") from None
+        order = await self._give_back(stored)
+        if order.state == "paid":
+            raise ConflictError(f"The provider does not give the money back: {order.history[-1].cause}.")
+        await self._post.send(order)
+        return show(order)
+
+    async def _give_back(self, stored: Stored[Order]) -> Order:
+        order = stored.value
+        if order.total > 0:
+            try:
+                await self._provider(order).refund(self._ask(order), order.payment.reference, order.total)
+            except (ConflictError, NotFoundError) as error:
+                return await self._fulfilment.refuse_refund(stored, error.detail)
+        return await self._fulfilment.take_back(stored)
+
+    # What comes by itself
+
+    async def run(self, body: str) -> None:
+        """Settle the order of a message on the queue `settle`; one that stays open comes again."""
+        try:
+            work = Settle.model_validate_json(body)
+        except ValidationError:
+            _log.error("a message on %s cannot be read and is set aside", QUEUE)
+            await self._alert("a message that cannot be read", "unknown")
+            return
+        await self._backoff.run(self._queues, QUEUE, work, self._do)
+
+    async def _do(self, work: Settle) -> None:
+        try:
+            order = await self.settle(work.order_id)
+        except NotFoundError:
+            return  # its checkout has ended before there was an order
+        if order.is_open:
+            await self.announce(order.id, _AGAIN_SECONDS)
+
+    async def settle_poison(self, body: str) -> None:
+        """Tell a person of an order that could not be settled; the sweep tries again."""
+        try:
+            order_id = Settle.model_validate_json(body).order_id
+        except ValidationError:
+            order_id = "unknown"
+        await self._alert(f"order {order_id}", order_id)
+
+    async def _alert(self, what: str, target: str) -> None:
+        await self._operations.raise_alert(
+            "poison-message",
+            f"Commerce: {what} could not be settled",
+            f"Queue: {QUEUE}\nOrder: {target}\nThe log tells the cause.",
+            target,
+            now(),
+        )
+
+    async def sweep(self) -> None:
+        """Send again for whatever was left open, and forget requests after 30 days."""
+        left = now() - _LEFT
+        async for order in self._store.left_open(left):
+            await self.announce(order.id, 0)
+        async for letter in self._store.left_letters(left):
+            await self.announce(letter.value.order_id, 0)
+        async for request in self._store.old_requests(now() - REQUEST_LIFE):
+            await self._store.forget_request(request)

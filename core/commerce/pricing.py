@@ -1,0 +1,58 @@
+"""What books cost together, in one currency, with what of it is tax."""
+
+from collections.abc import Sequence
+
+from core.catalog.models import Book, Money
+from core.commerce.models import Item
+from core.commerce.taxes import TaxRates, contained
+from core.errors import ConflictError
+
+_DEFAULT_CURRENCY = Money(amount=0).currency
+_WITHOUT_DECIMALS = frozenset(
+    (
+        *("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG"),
+        *("RWF", "UGX", "UYI", "VND", "VUV", "XAF", "XOF", "XPF"),
+    )
+)
+_WITH_THREE = frozenset(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"))
+
+
+def choose_currency(books: Sequence[Book]) -> str:
+    """Return a currency in which all of the books have a price, the first book's own if that will do.
+
+    Where there is none, the first book's as well.
+    """
+    priced = [book for book in books if book.price is not None and book.price.amount > 0]
+    if not priced:
+        return _DEFAULT_CURRENCY
+    of_first = [price.currency for price in (priced[0].price, *priced[0].other_prices) if price is not None]
+    shared = (code for code in of_first if all(book.price_in(code) is not None for book in priced))
+    return next(shared, of_first[0])
+
+
+def price_items(books: Sequence[Book], currency: str, rates: TaxRates, country: str | None) -> list[Item]:
+    """Return what is to be paid for each book. Raises ConflictError that names one without a price."""
+    items = []
+    rate = rates.rate(country, currency)
+    for book in books:
+        price = book.price_in(currency)
+        if price is None:
+            raise ConflictError(f"“{book.title}” has no price in {currency}. Take it out, or choose another.")
+        items.append(
+            Item(
+                book_id=book.id,
+                title=book.title,
+                price=price.amount,
+                tax=contained(price.amount, rate),
+                tax_basis_points=rate,
+            )
+        )
+    return items
+
+
+def write_money(amount: int, currency: str) -> str:
+    """Return an amount as people write it: `12.99 USD`, `1500 JPY`."""
+    if currency in _WITHOUT_DECIMALS:
+        return f"{amount} {currency}"
+    digits = 3 if currency in _WITH_THREE else 2
+    return f"{amount // 10**digits}.{amount % 10**digits:0{digits}d} {currency}"
