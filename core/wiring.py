@@ -28,6 +28,7 @@ from core.listening.service import Listening
 from core.listening.store import ListeningStore
 from core.mail import Sender
 from core.mail import connect as connect_mail
+from core.operations.lifetimes import Lifetimes
 from core.operations.service import Operations, OperationTables
 from core.payments import Provider
 from core.payments import connect as connect_payments
@@ -69,6 +70,7 @@ class Services:
     uploads: Uploads
     tasks: Tasks
     operations: Operations
+    lifetimes: Lifetimes
     providers: Mapping[str, Provider]
     media_origin: str
     _account: StorageAccount
@@ -233,6 +235,7 @@ def build(settings: Settings, account: StorageAccount | None = None) -> Services
         uploads=announced,
         tasks=tasks,
         operations=operations,
+        lifetimes=Lifetimes(models, operations),
         providers=providers,
         media_origin=account.blob_origin(),
         _account=account,

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from core.catalog.names import QUEUE as WORK_QUEUE
 from core.catalog.service import QUEUE
 from core.commerce.archives import QUEUE as ARCHIVE_QUEUE
+from core.ids import now
 from core.tasks.service import QUEUE as TASKS_QUEUE
 from core.transcription.models import QUEUE_NAMES, QueueName, Step
 from functions.services import services
@@ -210,6 +211,11 @@ QUEUES: list[str] = []
 """Every queue that has a poison queue beside it."""
 
 
+async def warn_of_model_ends(timer: func.TimerRequest) -> None:
+    """Tell a person in time that a configured model will be switched off."""
+    await services().lifetimes.warn(now().date())
+
+
 def _on_queue(queue: str, handler: Handler) -> None:
     """Register a handler. What comes to a poison queue is kept first, for whoever sends it again."""
     name = queue.removesuffix("-poison")
@@ -249,3 +255,4 @@ blueprint.timer_trigger(arg_name="timer", schedule="0 30 3 * * *", run_on_startu
 blueprint.timer_trigger(arg_name="timer", schedule="0 0 4 * * *", run_on_startup=False)(sweep_orders)
 blueprint.timer_trigger(arg_name="timer", schedule="0 40 3 * * *", run_on_startup=False)(sweep_catalog)
 blueprint.timer_trigger(arg_name="timer", schedule="0 20 * * * *", run_on_startup=False)(sweep_archives)
+blueprint.timer_trigger(arg_name="timer", schedule="0 0 8 * * *", run_on_startup=False)(warn_of_model_ends)

@@ -58,6 +58,11 @@ class Alerts:
             await self._have_told(alert, (partition, key))
         return alert
 
+    async def is_known(self, kind: str, target: str, at: datetime) -> bool:
+        """Tell whether such an alert was raised before."""
+        keys = month_keys(_LIST, at, derived_id(at, kind, target))
+        return await self._table.find(Alert, *keys) is not None
+
     async def newest(
         self, limit: int, after: tuple[str, str] | None
     ) -> tuple[list[Alert], tuple[str, str] | None]:

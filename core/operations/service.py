@@ -67,6 +67,10 @@ class Operations:
         """Record an alert and see that people are told; see `Alerts.raise_`."""
         return await self._alerts.raise_(kind, title, detail, target, at, mail=mail)
 
+    async def is_alerted(self, kind: str, target: str, at: datetime) -> bool:
+        """Tell whether such an alert was raised before."""
+        return await self._alerts.is_known(kind, target, at)
+
     async def alerts(
         self, limit: int, after: tuple[str, str] | None
     ) -> tuple[list[Alert], tuple[str, str] | None]:

@@ -79,12 +79,13 @@ class Assemble:
         contents = await asyncio.gather(*(fetch(chunk) for chunk in chunks))
 
         def texts() -> Iterator[timing.ChunkText]:
-            for chunk, content in zip(chunks, contents, strict=True):
+            for number, (chunk, content) in enumerate(zip(chunks, contents, strict=True), 1):
                 start, end = chunk.cut["start_seconds"], chunk.cut["end_seconds"]
                 if content:
                     found = ChunkResult.model_validate_json(content)
                     start, length = found.start_seconds, found.duration_seconds
-                    yield timing.ChunkText(start, length, found.segments, found.language)
+                    voices = f"{number}." if len(chunks) > 1 else ""
+                    yield timing.ChunkText(start, length, found.segments, found.language, voices=voices)
                 else:
                     yield timing.ChunkText(start, end - start, None, None, chunk.error or "unknown cause")
 

@@ -24,6 +24,7 @@ class _Cue:
     start: int
     end: int
     lines: tuple[str, ...]
+    speaker: str | None
 
 
 def to_srt(transcript: Transcript) -> str:
@@ -36,9 +37,10 @@ def to_srt(transcript: Transcript) -> str:
 
 
 def to_vtt(transcript: Transcript) -> str:
-    """Write WebVTT."""
+    """Write WebVTT, with the speakers as voices."""
     return "WEBVTT\n" + "".join(
         f"\n{_clock(cue.start, '.')} --> {_clock(cue.end, '.')}\n"
+        + (f"<v {_clean(cue.speaker).translate(_VTT_ESCAPES)}>" if cue.speaker else "")
         + "".join(f"{line.translate(_VTT_ESCAPES)}\n" for line in cue.lines)
         for cue in _cues(transcript)
     )
@@ -80,7 +82,7 @@ def _cues(transcript: Transcript) -> Iterator[_Cue]:
             lines = textwrap.wrap(text, MAX_LINE, break_on_hyphens=False)
             begin = max(latest, round(start * 1000))
             latest = max(begin + 1, min(round(end * 1000), begin + round(MAX_CUE_SECONDS * 1000)))
-            yield _Cue(begin, latest, tuple(lines))
+            yield _Cue(begin, latest, tuple(lines), segment.speaker)
 
 
 def _split(segment: Segment) -> Iterator[tuple[float, float, str]]:

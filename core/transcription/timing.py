@@ -18,8 +18,8 @@ from core.transcription.sentences import (
 from core.transcription.transcript import Gap, Segment, Timing, Transcript, Word
 
 Spans = Sequence[tuple[float, float]]
-# A segment without number: start, end, text, timing, words.
-_Line = tuple[float, float, str, Timing, tuple[Word, ...]]
+# A segment without number: start, end, text, timing, words, speaker.
+_Line = tuple[float, float, str, Timing, tuple[Word, ...], str | None]
 # A word of the text with its start and end.
 _Timed = tuple[str, float, float]
 
@@ -34,13 +34,17 @@ _LONG_PAUSE_SECONDS = 0.6
 
 @dataclass(frozen=True)
 class ChunkText:
-    """What is known of one chunk: its segments, timed from its own start, or the reason why it has none."""
+    """What is known of one chunk: its segments, timed from its own start, or the reason why it has none.
+
+    `voices` goes before the names of its speakers, which are the model's for this chunk alone.
+    """
 
     start_seconds: float
     duration_seconds: float
     segments: Sequence[Segment] | None
     language: str | None = None
     reason: str = "This part could not be transcribed."
+    voices: str = ""
 
 
 def spread(text: str, spans: Spans, duration: float) -> list[Segment]:
@@ -56,7 +60,7 @@ def spread(text: str, spans: Spans, duration: float) -> list[Segment]:
     bounds = [clock.total * weight / weights[-1] for weight in weights]
     bounds = _move_to_pauses(bounds, clock.pauses)
     return _number(
-        (clock.after(start), clock.before(end), sentence, "estimated", ())
+        (clock.after(start), clock.before(end), sentence, "estimated", (), None)
         for sentence, (start, end) in zip(sentences, pairwise(bounds), strict=True)
     )
 
@@ -176,6 +180,7 @@ def from_words(text: str, words: Sequence[TimedText], duration: float) -> list[S
                 Word(start_seconds=_inside(s, duration), end_seconds=_inside(e, duration), text=t)
                 for t, s, e in line
             ),
+            None,
         )
         for line in lines
         if line
@@ -185,7 +190,14 @@ def from_words(text: str, words: Sequence[TimedText], duration: float) -> list[S
 def from_segments(segments: Sequence[TimedText], duration: float) -> list[Segment]:
     """Take a model's segments as they are."""
     return _number(
-        (_inside(part.start, duration), _inside(part.end, duration), part.text.strip(), "model", ())
+        (
+            _inside(part.start, duration),
+            _inside(part.end, duration),
+            part.text.strip(),
+            "model",
+            (),
+            part.speaker,
+        )
         for part in sorted(segments, key=lambda part: part.start)
         if part.text.strip()
     )
@@ -242,7 +254,7 @@ def _number(parts: Iterable[_Line]) -> list[Segment]:
     """Make segments, each starting no earlier than the one before it ends; words likewise."""
     segments: list[Segment] = []
     latest = 0.0
-    for start, end, text, timing, words in parts:
+    for start, end, text, timing, words, speaker in parts:
         begin = max(latest, round(start, 3))
         inner, latest = _order(words, begin)
         latest = max(latest, begin, round(end, 3))
@@ -254,6 +266,7 @@ def _number(parts: Iterable[_Line]) -> list[Segment]:
                 text=text,
                 timing=timing,
                 words=inner,
+                speaker=speaker,
             )
         )
     return segments
@@ -319,4 +332,5 @@ def _shift(chunk: ChunkText) -> Iterator[_Line]:
             segment.text,
             segment.timing,
             words,
+            segment.speaker and f"{chunk.voices}{segment.speaker}",
         )

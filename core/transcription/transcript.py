@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import pydantic_core
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Timing = Literal["model", "estimated"]
 Seconds = Annotated[float, AfterValidator(lambda seconds: round(seconds, 3))]
@@ -23,6 +23,8 @@ class Segment(BaseModel):
     """A sentence or a line of one; `words` is empty where the model does not tell when each was said.
 
     `timing` is "model" where the model heard the times, "estimated" where they were laid over the sound.
+    `speaker` is there where the model tells voices apart: `2.A` is one voice throughout the second stretch
+    of the recording that the model heard, and nobody knows whether it is `1.A` again.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -33,6 +35,7 @@ class Segment(BaseModel):
     text: str
     timing: Timing
     words: tuple[Word, ...] = ()
+    speaker: str | None = Field(None, exclude_if=lambda speaker: speaker is None)
 
 
 class Gap(BaseModel):

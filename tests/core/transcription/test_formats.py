@@ -1,6 +1,7 @@
 """Transcripts are written so that players and people can read them."""
 
 import html
+import json
 import re
 
 from hypothesis import given
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from core.transcription.formats import to_srt, to_txt, to_vtt
 from core.transcription.timing import ChunkText, join
-from core.transcription.transcript import Gap, Segment, Transcript, Word
+from core.transcription.transcript import Gap, Segment, Transcript, Word, to_json
 
 LONG = (
     "It was the best of times, it was the worst of times, it was the age of wisdom, it was the age of "
@@ -160,3 +161,18 @@ def test_a_gap_in_the_middle_of_fast_speech_parts_the_text() -> None:
         ChunkText(6, 5, (segment(0, 5, "After."),)),
     ]
     assert to_txt(join(chunks, 11)) == "Before.\n\n[No transcript from 0:00:05 to 0:00:06: lost]\n\nAfter.\n"
+
+
+def test_speakers_are_the_voices_of_webvtt_and_cannot_leave_their_place() -> None:
+    first = segment(0, 2, "Good evening.").model_copy(update={"speaker": "1.A"})
+    second = segment(2, 4, "<i>Who</i> is there?").model_copy(update={"speaker": "B>\n\n00:00 & <b>"})
+    spoken = transcript(first, second, segment(4, 6, "Nobody."))
+    assert to_vtt(spoken).split("\n\n")[1:] == [
+        "00:00:00.000 --> 00:00:02.000\n<v 1.A>Good evening.",
+        "00:00:02.000 --> 00:00:04.000\n<v B&gt; 00:00 &amp; &lt;b&gt;>&lt;i&gt;Who&lt;/i&gt; is there?",
+        "00:00:04.000 --> 00:00:06.000\nNobody.\n",
+    ]
+    assert "1.A" not in to_srt(spoken)
+    stored = json.loads(to_json(spoken))["segments"]
+    assert [part.get("speaker", "none") for part in stored] == ["1.A", "B>\n\n00:00 & <b>", "none"]
+    assert Transcript.model_validate_json(to_json(spoken)) == spoken

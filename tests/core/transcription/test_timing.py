@@ -165,6 +165,15 @@ def test_segments_of_the_model_are_kept() -> None:
     assert {s.timing for s in segments} == {"model"}
 
 
+def test_a_voice_is_known_within_its_chunk_and_told_from_those_of_others() -> None:
+    parts = [TimedText(0, 2, "Who is there?", "A"), TimedText(2, 3, "Nobody.", "B")]
+    chunk = time_segments("", [], parts, [], 5)
+    whole = join([ChunkText(0, 5, chunk, voices="1."), ChunkText(5, 5, chunk, voices="2.")], 10)
+    assert [s.speaker for s in whole.segments] == ["1.A", "1.B", "2.A", "2.B"]
+    assert [s.speaker for s in join([ChunkText(0, 5, chunk)], 5).segments] == ["A", "B"]
+    assert {s.speaker for s in spread("Nobody knows.", [(0, 2)], 2)} == {None}
+
+
 def test_segments_of_the_model_that_overlap_are_put_in_order() -> None:
     segments = time_segments("", [], [TimedText(0, 3, "One."), TimedText(2.5, 5, "Two.")], [], 9)
     assert [(s.start_seconds, s.end_seconds) for s in segments] == [(0, 3), (3, 5)]
