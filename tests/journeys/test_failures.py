@@ -124,11 +124,11 @@ async def test_what_fails_for_good_is_told_and_a_retry_sends_only_what_is_missin
 
 
 async def test_an_ai_that_refuses_is_not_asked_again(frail: Aloud, ai: ScriptedAi) -> None:
-    ai.fail_with(status(401))
+    ai.fail_with(status(400))
     await frail.upload("refused.mp3", book(1))
     job = await frail.settled("refused.mp3")
     assert job["status"] == "transcription_failed"
-    assert "API key" in job["reason"]
+    assert "Scripted 400" in job["reason"]
     assert ai.calls == 1
 
 
