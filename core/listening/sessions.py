@@ -67,7 +67,7 @@ class ListeningSessions:
             stored = await self._store.session(caller.user_id, session_id)
             if stored is None:
                 raise NotFoundError("There is no such stretch of listening.")
-            session, heard = _advance(stored.value, entry, received)
+            session, heard = advance(stored.value, entry, received)
             if session == stored.value:
                 return show_session(session)
             rows: list[Operation] = []
@@ -138,8 +138,8 @@ class ListeningSessions:
         return sum_up(await self._store.all_months(user_id), now())
 
 
-def _advance(session: Session, entry: SessionUpdate, received: datetime) -> tuple[Session, float]:
-    """Return how a session goes on, and how many seconds more were heard."""
+def advance(session: Session, entry: SessionUpdate, received: datetime) -> tuple[Session, float]:
+    """Return how a session goes on, and how many seconds more were heard; what comes late changes nothing."""
     at = min(entry.done_at(received), session.started_at + _LONGEST)
     if at <= session.heard_at:
         return session, 0.0

@@ -349,6 +349,13 @@ async def test_a_listener_goes_on_where_another_device_stopped_even_after_a_time
     await expect(page.get_by_role("slider", name="Position")).to_have_value("90")
     assert (await person.get(place))["position_seconds"] == 90
 
+    await page.evaluate(
+        "(audio => { audio.currentTime = audio.duration - 0.3 })(document.querySelector('audio'))"
+    )
+    async with page.expect_response(lambda answer: '"completed":true' in (answer.request.post_data or "")):
+        await page.keyboard.press("k")
+    assert (await person.get(place))["completed"]
+
     await page.goto(shop.url("/account"))
     listening = page.get_by_role("region", name="Listening")
     await expect(listening.get_by_role("img", name=re.compile("last twelve months"))).to_be_visible()

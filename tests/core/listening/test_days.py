@@ -2,7 +2,7 @@
 
 from datetime import UTC, date, datetime, timedelta
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.listening.days import current_streak, local_day, longest_streak, spread
@@ -12,6 +12,7 @@ from core.listening.stats import add_completed, add_heard, month_of, sum_up
 DAYS = st.sets(st.dates(date(2023, 12, 20), date(2024, 3, 10)), max_size=40)
 EARLIEST, LATEST = datetime.fromisoformat("2023-12-01"), datetime.fromisoformat("2025-03-01")
 MOMENTS = st.datetimes(min_value=EARLIEST, max_value=LATEST, timezones=st.just(UTC))
+QUICK = settings(max_examples=60, deadline=None)
 OFFSETS = st.integers(-840, 840)
 
 
@@ -22,6 +23,7 @@ def walk_back(days: set[date], day: date) -> int:
     return count
 
 
+@QUICK
 @given(DAYS, st.dates(date(2023, 12, 20), date(2024, 3, 12)))
 def test_streaks_are_runs_of_days(days: set[date], today: date) -> None:
     runs = [walk_back(days, day) for day in days]
@@ -40,6 +42,7 @@ def test_a_streak_goes_on_over_the_end_of_a_leap_february_and_of_a_year() -> Non
     assert current_streak(days, date(2024, 3, 3)) == 0
 
 
+@QUICK
 @given(st.floats(0.001, 300_000), st.floats(0.5, 3.5), MOMENTS, OFFSETS)
 def test_shares_of_days_add_up_and_each_fits_into_its_day(
     seconds: float, speed: float, until: datetime, offset: int
@@ -60,6 +63,7 @@ def test_an_evening_that_goes_on_past_midnight_counts_for_both_days() -> None:
     assert spread(60, 1.0, datetime(2024, 1, 1, tzinfo=UTC), 0) == {date(2023, 12, 31): 60}
 
 
+@QUICK
 @given(
     st.lists(st.tuples(MOMENTS, st.floats(0.01, 9000), st.sampled_from(["", "A", "B", "A,B"])), max_size=12),
     OFFSETS,

@@ -1,12 +1,17 @@
 """Stretches of listening: what counts, once, and what it adds up to."""
 
 import asyncio
+from datetime import timedelta
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from core.catalog.models import Money
 from core.errors import NotFoundError, NotOwnedError
-from core.ids import new_id
+from core.ids import new_id, now
+from core.listening.models import Session, SessionUpdate
+from core.listening.sessions import advance
 from core.storage.account import count_calls
 from tests.core.listening.conftest import Instance, ago
 
@@ -99,3 +104,39 @@ async def test_stats_cost_one_read(app: Instance) -> None:
     calls = count_calls()
     await app.stats(ada)
     assert calls.count == 1
+
+
+UPDATES = st.tuples(
+    st.floats(0, 100_000), st.floats(0, 1_000_000), st.none() | st.floats(0.5, 3.5), st.floats(-5000, 200_000)
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(UPDATES, max_size=12))
+def test_whatever_is_told_in_whatever_order_what_counts_only_grows_within_time_and_speed(
+    told: list[tuple[float, float, float | None, float]],
+) -> None:
+    received = now()
+    began = received - timedelta(hours=20)
+    session = Session(
+        id="a",
+        audiobook_id="b",
+        started_at=began,
+        start_position_seconds=0,
+        position_seconds=0,
+        speed=1,
+        heard_at=began,
+    )
+    most = 0.0
+    for position, seconds, speed, seconds_ago in told:
+        act = ago(seconds_ago)
+        entry = SessionUpdate(seconds_listened=seconds, position_seconds=position, speed=speed, **act)
+        after, heard = advance(session, entry, received)
+        assert heard >= 0
+        assert heard == pytest.approx(after.seconds_listened - session.seconds_listened, abs=0.002)
+        assert after.heard_at >= session.heard_at
+        most += (after.heard_at - session.heard_at).total_seconds() * after.speed
+        assert after.seconds_listened <= most + 0.001 * len(told)
+        assert after.seconds_listened <= max(known for _, known, _, _ in told) + 0.001
+        assert advance(after, entry, received) == (after, 0.0)
+        session = after
