@@ -87,7 +87,8 @@ export class Progress {
     const step = this.#heardUntil === null ? 0 : now - this.#heardUntil;
     this.#heardUntil = paused ? null : now;
     if (step > 0 && step < LONGEST_STEP * playbackRate) this.#heard += step;
-    if (this.#heard >= COUNT_EVERY) this.#count();
+    if (this.#heard < COUNT_EVERY) return;
+    this.#count();
     if (!paused && Date.now() - this.#savedAt > SAVE_EVERY_MS) this.save(now);
   }
 
