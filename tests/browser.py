@@ -15,6 +15,7 @@ CHROMIUM_FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--renderer-process-limit=1",  # each context still has a renderer of its own, but none is kept in reserve
 )
 WATCH_POLICY = """
 window.violations = [];

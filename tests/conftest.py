@@ -1,5 +1,7 @@
 """Parts that tests share for the whole session: a storage emulator, a scripted AI, and all of Aloud on it."""
 
+import os
+import sys
 from collections.abc import AsyncIterator
 
 import pytest
@@ -8,6 +10,11 @@ import pytest_asyncio
 from localhost.azurite import Azurite
 from tests.aloud import Aloud
 from tests.scripted_ai import ScriptedAi
+
+# Kept, what is compiled (pytest's own rewriting of tests too) is not compiled again by each of the processes
+# that a run starts.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 SLOWEST_FILES = (
     "test_failures.py",
