@@ -223,7 +223,7 @@ def build(settings: Settings, account: StorageAccount | None = None) -> Services
             names,
             imports,
             exports,
-            Removal(books, changes, media, operations),
+            Removal(books, changes, media, transcription, operations),
             books,
             shelves,
             queues,

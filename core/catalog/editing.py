@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from core.caller import Caller, Origin
+from core.catalog.access import check_manages
 from core.catalog.claims import IsbnClaims
 from core.catalog.covers import delete_cover, own_folder, write_cover
 from core.catalog.folding import fold
@@ -34,7 +35,7 @@ from core.catalog.models import (
     detail,
     name_id,
 )
-from core.catalog.service import Catalog, check_manages
+from core.catalog.service import Catalog
 from core.errors import AloudError, ConflictError, InvalidError, StaleError
 from core.ids import ID_PATTERN, new_id, now
 from core.operations.service import Operations

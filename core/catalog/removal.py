@@ -3,6 +3,7 @@
 import logging
 from contextlib import suppress
 from datetime import timedelta
+from typing import Protocol
 
 from core.caller import Origin
 from core.catalog.models import FINAL_STATUSES, Book
@@ -19,6 +20,13 @@ KEPT_DAYS = 30
 _REASON = f"The recording was deleted, {KEPT_DAYS} days after the book was withdrawn."
 
 
+class Recordings(Protocol):
+    """Who has made books of recordings."""
+
+    async def forget(self, job_id: str) -> None:
+        """Delete what a job keeps outside of its book; again, and for one that is not known, does nothing."""
+
+
 class Removal:
     """In three steps, so that a crash between any two is made up for by the next night's run.
 
@@ -27,11 +35,17 @@ class Removal:
     """
 
     def __init__(
-        self, books: BookStore, changes: ChangeStore, media: Container, operations: Operations
+        self,
+        books: BookStore,
+        changes: ChangeStore,
+        media: Container,
+        recordings: Recordings,
+        operations: Operations,
     ) -> None:
         self._books = books
         self._changes = changes
         self._media = media
+        self._recordings = recordings
         self._operations = operations
 
     async def run(self) -> None:
@@ -45,8 +59,7 @@ class Removal:
 
     async def _see_to(self, stored: Stored[Withdrawal]) -> None:
         if not stored.value.doomed:
-            names = tuple([name async for name in self._media.names(f"{stored.key}/")])
-            stored = await self._changes.doom(stored, names)
+            stored = await self._changes.doom(stored, await self._find_files(stored.key))
         doomed = stored.value.doomed
         try:
             book = await self._books.update(stored.key, lambda book: _let_go(book, doomed))
@@ -58,10 +71,20 @@ class Removal:
         if doomed and not _holds(book, doomed):
             nobody = Origin(address="", request_id="")
             await self._operations.record("book.removed", None, book.id, nobody, f"{len(doomed)} files")
+            for job_id in sorted({name.split("/")[1] for name in doomed}):
+                await self._recordings.forget(job_id)
             for name in doomed:
                 with suppress(NotFoundError):
                     await self._media.delete(name)
         await self._changes.forget_withdrawal(stored)
+
+    async def _find_files(self, book_id: str) -> tuple[str, ...]:
+        """Return the names of a book's files, and the folder of its last job, which may have made none."""
+        names = [name async for name in self._media.names(f"{book_id}/")]
+        for found in (await self._books.read([book_id])).values():
+            if found.value.job_id is not None:
+                names.append(f"{book_id}/{found.value.job_id}/")
+        return tuple(names)
 
 
 def _is_being_made(book: Book) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 from pydantic import BaseModel
 
 from core.caller import Caller
+from core.catalog.access import check_manages, check_visible, is_visible, manages, may_hear
 from core.catalog.covers import read_cover, write_cover
 from core.catalog.index import CatalogPublisher, CatalogReader, Filters, Page, Sort, query
 from core.catalog.index.suggest import Suggestion, suggest
@@ -28,7 +29,6 @@ from core.catalog.stats import StatsStore
 from core.catalog.store import BeforeWrite, BookStore
 from core.errors import (
     ConflictError,
-    ForbiddenError,
     NotFoundError,
     NotOwnedError,
     UnauthenticatedError,
@@ -135,7 +135,7 @@ class Catalog:
         """Return related books, as JSON. Raises NotFoundError for a book that is not public."""
         found = await self._reader.ask(lambda database: query.find_similar(database, book_id, limit), None)
         if found is None:
-            _check_visible(await self._store.book(book_id), None)  # it may be too new for the index
+            check_visible(await self._store.book(book_id), None)  # it may be too new for the index
         return found or []
 
     async def terms(self, kind: TermKind, limit: int, after: Any = None) -> query.TermPage:
@@ -167,11 +167,11 @@ class Catalog:
         (book, chapters), owns = await asyncio.gather(
             self._store.book_with_chapters(book_id), self._owns(caller, book_id)
         )
-        _check_visible(book, caller, owns)
-        if book.processing_status != "ready" and not _manages(book, caller):
+        check_visible(book, caller, owns)
+        if book.processing_status != "ready" and not manages(book, caller):
             book = book.model_copy(update={"processing_reason": None})
-        owned = None if caller is None else owns or _may_hear(book, caller)
-        return detail(book, chapters, owned, manages=_manages(book, caller))
+        owned = None if caller is None else owns or may_hear(book, caller)
+        return detail(book, chapters, owned, manages=manages(book, caller))
 
     async def _shown(self, book_id: str) -> bytes | None:
         try:
@@ -188,8 +188,8 @@ class Catalog:
     ) -> tuple[bytes, str]:
         """Return the cover's bytes, of about `size` pixels, and content type. Raises NotFoundError."""
         book = await self._store.book(book_id)
-        if not _is_visible(book, caller):
-            _check_visible(book, caller, await self._owns(caller, book_id))
+        if not is_visible(book, caller):
+            check_visible(book, caller, await self._owns(caller, book_id))
         if book.cover is None:
             raise NotFoundError("This book has no cover.")
         return await read_cover(self._media, book.cover, size, webp)
@@ -227,8 +227,8 @@ class Catalog:
         if caller is None:
             raise UnauthenticatedError("Sign in to listen.")
         book, owns = await asyncio.gather(self._store.book(book_id), self._owns(caller, book_id))
-        _check_visible(book, caller, owns)
-        if not (owns or _may_hear(book, caller)):
+        check_visible(book, caller, owns)
+        if not (owns or may_hear(book, caller)):
             raise NotOwnedError("Buy this book to hear and read it.")
         return book
 
@@ -238,7 +238,7 @@ class Catalog:
     async def seen_by(self, book_id: str, caller: Caller) -> Book:
         """Return a book that the caller may know of. Raises NotFoundError."""
         book, owns = await asyncio.gather(self._store.book(book_id), self._owns(caller, book_id))
-        _check_visible(book, caller, owns)
+        check_visible(book, caller, owns)
         return book
 
     async def summaries(self, book_ids: Sequence[str], caller: Caller) -> dict[str, BookSummary]:
@@ -246,7 +246,7 @@ class Catalog:
         ids = list(dict.fromkeys(book_ids))
         found = await asyncio.gather(*(self._store.stored(book_id) for book_id in ids))
         books = [stored.book for stored in found if stored is not None]
-        hidden = [book.id for book in books if not _is_visible(book, caller)]
+        hidden = [book.id for book in books if not is_visible(book, caller)]
         owned = await asyncio.gather(*(self._owns(caller, book_id) for book_id in hidden))
         unknown = {book_id for book_id, owns in zip(hidden, owned, strict=True) if not owns}
         return {book.id: summarise(book) for book in books if book.id not in unknown}
@@ -370,31 +370,3 @@ class Catalog:
     async def rebuild(self) -> int:
         """Build the index anew from the tables; return its revision."""
         return await self._publisher.rebuild()
-
-
-def _manages(book: Book, caller: Caller | None) -> bool:
-    if caller is None:
-        return False
-    return caller.is_admin or (book.owner_id is not None and book.owner_id == caller.user_id)
-
-
-def check_manages(book: Book, caller: Caller) -> None:
-    """Raises NotFoundError for a book that is not theirs to know of, ForbiddenError for one they only see."""
-    if not _manages(book, caller):
-        _check_visible(book, caller)
-        raise ForbiddenError("This is another publisher's book.")
-    if not caller.roles & {"publisher", "admin"}:
-        raise ForbiddenError("This needs the role publisher.")
-
-
-def _is_visible(book: Book, caller: Caller | None) -> bool:
-    return book.visibility == "published" or _manages(book, caller)
-
-
-def _check_visible(book: Book, caller: Caller | None, owns: bool = False) -> None:
-    if not (owns or _is_visible(book, caller)):
-        raise NotFoundError("There is no such book.")
-
-
-def _may_hear(book: Book, caller: Caller) -> bool:
-    return book.is_free or _manages(book, caller)

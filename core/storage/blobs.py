@@ -237,10 +237,13 @@ class Container:
                 return None
         return str(found.copy.status)
 
-    async def delete(self, name: str) -> None:
-        """Remove a blob. Raises NotFoundError."""
+    async def delete(self, name: str, if_etag: str | None = None) -> None:
+        """Remove a blob, with `if_etag` only that version of it. Raises NotFoundError, StaleError."""
+        condition: dict[str, Any] = {}
+        if if_etag is not None:
+            condition = {"etag": f'"{if_etag}"', "match_condition": MatchConditions.IfNotModified}
         with translated(f"blob {self.name}/{name}"):
-            await self._blob(name).delete_blob()
+            await self._blob(name).delete_blob(**condition)
 
     async def delete_prefix(self, prefix: str) -> None:
         """Remove every blob whose name begins with `prefix`, which may not be empty; none is fine."""

@@ -1,10 +1,11 @@
 """What a dropped file starts: a book, or a new version of one, and a job that works for it."""
 
 import logging
+from contextlib import suppress
 
 from core.catalog.models import Book
 from core.catalog.service import Catalog
-from core.errors import ConflictError, NotFoundError
+from core.errors import ConflictError, NotFoundError, StaleError
 from core.ids import derived_id, now
 from core.settings import Settings
 from core.storage.blobs import Container
@@ -36,6 +37,11 @@ class Drops:
         self._catalog = catalog
         self._uploads = uploads
         self._announced = announced
+
+    async def forget(self, job: Job) -> None:
+        """Delete the file of a job, unless another has come to its place."""
+        with suppress(NotFoundError, StaleError):
+            await self._uploads.delete(job.blob_name, if_etag=job.etag)
 
     async def accept(self, container: str, name: str, traceparent: str | None = None) -> Job | None:
         """Start the work on a dropped file; the same drop seen again does no harm.

@@ -58,6 +58,13 @@ class Transcription:
         """Start the work on a dropped file; see `Drops.accept`."""
         return await self._drops.accept(container, name, traceparent)
 
+    async def forget(self, job_id: str) -> None:
+        """Delete the file that a book's job was made of, and the text of its chunks; again does nothing."""
+        job = await self._store.find(job_id)
+        if job is not None and job.target == "book":
+            await self._store.forget_results(job.id)
+            await self._drops.forget(job)
+
     async def run(self, queue: QueueName, step: Step) -> None:
         """Do one step of the pipeline; see `Steps.run`."""
         await self._steps.run(queue, step)

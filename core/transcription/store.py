@@ -132,6 +132,10 @@ class JobStore:
             f"{job_id}/{_chunk_key(index)}.json", result.model_dump_json().encode(), "application/json"
         )
 
+    async def forget_results(self, job_id: str) -> None:
+        """Delete the results of all chunks; none is fine."""
+        await self._work.delete_prefix(f"{job_id}/")
+
     async def result(self, job_id: str, index: int) -> bytes:
         """Return a ChunkResult as JSON, for whoever has many to take them in one by one.
 

@@ -15,6 +15,8 @@ from core.catalog.work import CatalogWork, Shelve
 from core.ids import new_id, now
 from core.settings import Settings
 from core.storage import StorageAccount, Watch
+from core.transcription.models import Job
+from core.transcription.store import JobStore
 from core.wiring import build
 from localhost.azurite import Azurite
 from tests.core.catalog.conftest import make_book
@@ -34,7 +36,11 @@ class Instance:
         self.changes = ChangeStore(account.table(f"{NAME}changes"))
         self.books = BookStore(account.table(f"{NAME}books"), self.changes)
         self.media, self.shelf_rows = account.container(NAME), account.table(f"{NAME}shelves")
-        self.removal = Removal(self.books, self.changes, self.media, services.operations)
+        self.removal = Removal(
+            self.books, self.changes, self.media, services.transcription, services.operations
+        )
+        self.jobs = JobStore(account.table("jobs"), account.container("work"))
+        self.drops, self.results = account.container("uploads"), account.container("work")
         shelves = Shelves(self.shelf_rows)
         self.work = CatalogWork(
             settings, services.catalog, services.names, services.imports, services.exports, self.removal,
@@ -44,7 +50,8 @@ class Instance:
     async def withdrawn(self, age: timedelta = PAST, **fields: Any) -> Book:
         """Store a book with its files that was withdrawn so long ago."""
         book = make_book(visibility="draft", transcript_prefix="", **fields)
-        folder = f"{book.id}/job/"
+        job_id = new_id()
+        folder = f"{book.id}/{job_id}/"
         audio = MediaFile(blob=f"{folder}audio.mp3", content_type="audio/mpeg", size=5)
         book = book.model_copy(update={"audio": audio, "transcript_prefix": f"{folder}transcript-1"})
         for name in ("audio.mp3", "transcript-1.json"):
@@ -55,6 +62,26 @@ class Instance:
             if stored.key == book.id:
                 since = stored.value.model_copy(update={"since": now() - age})
                 await self.changes._changes.put(since, stored.partition, stored.key)
+        return book
+
+    async def with_job(self, *, is_rejected: bool = False) -> Book:
+        """Store such a book with all that is kept elsewhere of its making; of a rejected one, only that."""
+        book = await self.withdrawn()
+        assert book.audio is not None
+        job_id = book.audio.blob.split("/")[1]
+        if is_rejected:
+            await self.media.delete_prefix(f"{book.id}/")
+            book = book.model_copy(update={"job_id": job_id})
+            gone = {"audio": None, "transcript_prefix": None, "processing_status": "rejected"}
+            await self.set(book, job_id=job_id, **gone)
+        etag = await self.drops.write(f"{job_id}/audio.mp3", b"words", "audio/mpeg")
+        await self.results.write(f"{job_id}/chunk_0000.json", b"{}", "application/json")
+        job = Job(
+            id=job_id, target_id=book.id, container="uploads", blob_name=f"{job_id}/audio.mp3", etag=etag,
+            size=5, status="ready", chunk_seconds=330, title=book.title,
+            created_at=now(), run_started_at=now(), updated_at=now(),
+        )  # fmt: skip
+        await self.jobs.create(job)
         return book
 
     async def set(self, book: Book, **fields: Any) -> None:
@@ -83,6 +110,7 @@ async def test_only_what_nobody_has_bought_and_nobody_sells_goes_and_not_before_
     instance = start(None)
     try:
         gone = await instance.withdrawn()
+        rejected = await instance.with_job(is_rejected=True)
         recent = await instance.withdrawn(PAST - timedelta(minutes=2))
         busy = await instance.withdrawn(processing_status="transcribing")
         sold = await instance.withdrawn(sold=True)
@@ -94,6 +122,7 @@ async def test_only_what_nobody_has_bought_and_nobody_sells_goes_and_not_before_
         assert [await instance.files(book) for book in (gone, recent, busy, sold, back)] == [0, 2, 2, 2, 2]
         assert {recent.id, busy.id} <= set(await instance.noted())
         assert not {gone.id, sold.id, back.id} & set(await instance.noted())
+        assert [name async for name in instance.drops.names(f"{rejected.job_id}/")] == []
         book = await instance.books.book(gone.id)
         assert (book.title, book.audio, book.processing_status) == (gone.title, None, "waiting")
         assert "deleted" in (book.processing_reason or "")
@@ -122,10 +151,14 @@ async def test_a_removal_cut_off_is_finished_and_takes_nothing_that_came_since(s
         left = [name async for name in instance.media.names(f"{data.id}/")]
         audio = (await instance.books.book(data.id)).audio
         assert left == ([] if audio is None else [f"{data.id}/another/audio.mp3"])
+        assert data.audio is not None
+        job_id = data.audio.blob.split("/")[1]
+        for container in (instance.drops, instance.results):
+            assert [name async for name in container.names(f"{job_id}/")] == []
         assert data.id not in await instance.noted()
 
     places = await crash_everywhere(
-        start, lambda instance: instance.withdrawn(), act, check, act, check_done, in_sequence=True
+        start, lambda instance: instance.with_job(), act, check, act, check_done, in_sequence=True
     )
     assert len(places) >= 7
 
