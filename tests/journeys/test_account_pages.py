@@ -3,8 +3,6 @@
 import re
 import zipfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,57 +16,16 @@ from core.ids import new_id
 from tests.aloud import Aloud
 from tests.audio import make_png
 from tests.browser import OpenPage, sign_in
-from tests.person import PASSWORD, Person
+from tests.person import Person
+from tests.visitor import TOKEN, Visitor, visit
 
 NEW_PASSWORD = "falls mainly in the plain"
-TOKEN = re.compile(r'name="csrf" value="([^"]+)"')
-
-
-@pytest_asyncio.fixture(scope="module")
-async def strict() -> AsyncIterator[Aloud]:
-    """Aloud where addresses have to be verified."""
-    async with Aloud.start(openai_base_url="http://127.0.0.1:9/v1", REQUIRE_VERIFIED_EMAIL="true") as running:
-        yield running
-
-
-@dataclass
-class Visitor:
-    """A browser without a screen: cookies, and forms sent as a page would."""
-
-    http: aiohttp.ClientSession
-
-    async def send(
-        self, path: str, page: str | None = None, **fields: str
-    ) -> tuple[int, str, aiohttp.ClientResponse]:
-        """Post a form with the token of the page that it is on (None: with one that is not ours)."""
-        csrf = "not.ours.atall"
-        if page is not None:
-            found = TOKEN.findall((await self.get(page))[1])
-            csrf = found[-1]
-        data = {"csrf": csrf, **fields}
-        async with self.http.post(path, data=data, allow_redirects=False) as answer:
-            return answer.status, await answer.text(), answer
-
-    async def get(self, path: str) -> tuple[int, str, aiohttp.ClientResponse]:
-        async with self.http.get(path, allow_redirects=False) as answer:
-            return answer.status, await answer.text(), answer
-
-    async def sign_in(self, email: str, password: str, target: str = "/") -> aiohttp.ClientResponse:
-        status, _, answer = await self.send("/login", "/login", email=email, password=password, next=target)
-        assert status == 303
-        return answer
 
 
 @pytest_asyncio.fixture
 async def visitor(aloud: Aloud) -> AsyncIterator[Visitor]:
     async with visit(aloud) as visiting:
         yield visiting
-
-
-@asynccontextmanager
-async def visit(aloud: Aloud) -> AsyncIterator[Visitor]:
-    async with aiohttp.ClientSession(aloud.base_url, cookie_jar=aiohttp.CookieJar(unsafe=True)) as http:
-        yield Visitor(http)
 
 
 async def open_account(
@@ -83,41 +40,7 @@ async def open_account(
     return page
 
 
-# Join, and find the way back
-
-
-async def test_joining_takes_the_link_in_the_mail(strict: Aloud, open_page: OpenPage) -> None:
-    email = f"{new_id()}@example.com"
-    tab = await open_page(f"{strict.base_url}/register", width=360, height=700)
-    page = tab.page
-    await page.get_by_label("Your name").fill("Ann")
-    await page.get_by_label("Email").fill(email)
-    await page.get_by_label("Password").fill(PASSWORD)
-    await page.get_by_role("button", name="Create account").click()
-    await expect(page.get_by_role("heading", level=1)).to_have_text("Look into your mail")
-    assert await page.get_by_role("button", name="Sign out").count() == 0
-    token = await strict.mailed_token(email, "/verify")
-
-    await page.goto(f"{strict.base_url}/login")
-    await sign_in(page, email, PASSWORD)
-    await expect(page.get_by_role("alert")).to_contain_text("Follow the link in the mail")
-    await expect(page.get_by_role("button", name="Send the mail again")).to_be_visible()
-
-    await page.goto(f"{strict.base_url}/verify?token={token}")
-    await page.reload()  # to have seen the page is not to have confirmed
-    await page.get_by_role("button", name="Confirm my address").click()
-    await expect(page.get_by_role("status")).to_have_text("Your address is confirmed. Sign in now.")
-    await sign_in(page, email, PASSWORD)
-    await page.get_by_role("link", name="Your account: Ann").click()
-    await expect(page.get_by_text("Confirmed", exact=True)).to_be_visible()
-    tab.complaints = [text for text in tab.complaints if "403" not in text]
-    await tab.check_quiet()
-
-    await page.goto(f"{strict.base_url}/verify?token={token}")
-    await page.get_by_role("button", name="Confirm my address").click()
-    await expect(page.get_by_role("alert")).to_contain_text("was used already")
-    await expect(page.get_by_role("button", name="Send me the link")).to_be_visible()
-    assert token.partition(".")[2] not in strict.log.read_text()
+# The way back
 
 
 async def test_a_forgotten_password_is_replaced_by_mail(
@@ -436,27 +359,6 @@ async def test_a_sign_in_makes_a_new_session_and_ends_the_one_before(aloud: Alou
     for cookie, expected in ((first, 303), (second, 200)):
         status, _, _ = await aloud.call("GET", "/account", token="", headers={"Cookie": cookie})
         assert status == expected
-
-
-async def test_pages_do_not_tell_who_has_an_account(strict: Aloud) -> None:
-    known = f"known-{new_id()}@example.com"
-    async with visit(strict) as visitor:
-        await visitor.send("/register", "/register", email=known, password=PASSWORD)
-        token = await strict.mailed_token(known, "/verify")
-        assert (await visitor.send("/verify", f"/verify?token={token}", token=token))[0] == 303
-        for path, page in (
-            ("/register", "/register"),
-            ("/reset", "/reset"),
-            ("/verify/resend", "/verify"),
-            ("/login", "/login"),
-        ):
-            answers = []
-            for email in (known, f"other-{new_id()}@example.com"):
-                status, text, answer = await visitor.send(path, page, email=email, password="not of anyone")
-                assert "aloud=" not in answer.headers["Set-Cookie"].replace("aloud-form=", "")
-                text = re.sub(r'name="csrf" value="[^"]+"', "", text)
-                answers.append((status, text.replace(email, "")))
-            assert answers[0] == answers[1], path
 
 
 async def test_a_link_from_a_mail_is_told_to_nobody(visitor: Visitor) -> None:

@@ -1,15 +1,19 @@
 """Where addresses have to be verified, and where people sign in with Google."""
 
 import json
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest_asyncio
+from playwright.async_api import expect
 
 from core.ids import new_id
 from tests.aloud import Aloud
+from tests.browser import OpenPage, sign_in
 from tests.google_issuer import GoogleIssuer
 from tests.person import PASSWORD, Person
+from tests.visitor import visit
 
 
 @pytest_asyncio.fixture(scope="module")
@@ -79,6 +83,61 @@ async def test_a_second_registration_does_not_replace_one_that_waits(strict: Alo
     assert (await person.post("/auth/verify-email", token=token))[0] == 204
     await person.sign_in()
     assert (await person.post("/auth/login", **body))[0] == 401
+
+
+async def test_joining_takes_the_link_in_the_mail(strict: Aloud, open_page: OpenPage) -> None:
+    email = f"{new_id()}@example.com"
+    tab = await open_page(f"{strict.base_url}/register", width=360, height=700)
+    page = tab.page
+    await page.get_by_label("Your name").fill("Ann")
+    await page.get_by_label("Email").fill(email)
+    await page.get_by_label("Password").fill(PASSWORD)
+    await page.get_by_role("button", name="Create account").click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Look into your mail")
+    assert await page.get_by_role("button", name="Sign out").count() == 0
+    token = await strict.mailed_token(email, "/verify")
+
+    await page.goto(f"{strict.base_url}/login")
+    await sign_in(page, email, PASSWORD)
+    await expect(page.get_by_role("alert")).to_contain_text("Follow the link in the mail")
+    await expect(page.get_by_role("button", name="Send the mail again")).to_be_visible()
+
+    await page.goto(f"{strict.base_url}/verify?token={token}")
+    await page.reload()  # to have seen the page is not to have confirmed
+    await page.get_by_role("button", name="Confirm my address").click()
+    await expect(page.get_by_role("status")).to_have_text("Your address is confirmed. Sign in now.")
+    await sign_in(page, email, PASSWORD)
+    await page.get_by_role("link", name="Your account: Ann").click()
+    await expect(page.get_by_text("Confirmed", exact=True)).to_be_visible()
+    tab.complaints = [text for text in tab.complaints if "403" not in text]
+    await tab.check_quiet()
+
+    await page.goto(f"{strict.base_url}/verify?token={token}")
+    await page.get_by_role("button", name="Confirm my address").click()
+    await expect(page.get_by_role("alert")).to_contain_text("was used already")
+    await expect(page.get_by_role("button", name="Send me the link")).to_be_visible()
+    assert token.partition(".")[2] not in strict.log.read_text()
+
+
+async def test_pages_do_not_tell_who_has_an_account(strict: Aloud) -> None:
+    known = f"known-{new_id()}@example.com"
+    async with visit(strict) as visitor:
+        await visitor.send("/register", "/register", email=known, password=PASSWORD)
+        token = await strict.mailed_token(known, "/verify")
+        assert (await visitor.send("/verify", f"/verify?token={token}", token=token))[0] == 303
+        for path, page in (
+            ("/register", "/register"),
+            ("/reset", "/reset"),
+            ("/verify/resend", "/verify"),
+            ("/login", "/login"),
+        ):
+            answers = []
+            for email in (known, f"other-{new_id()}@example.com"):
+                status, text, answer = await visitor.send(path, page, email=email, password="not of anyone")
+                assert "aloud=" not in answer.headers["Set-Cookie"].replace("aloud-form=", "")
+                text = re.sub(r'name="csrf" value="[^"]+"', "", text)
+                answers.append((status, text.replace(email, "")))
+            assert answers[0] == answers[1], path
 
 
 async def google_login(person: Person, id_token: str, **more: str) -> tuple[int, Any]:
