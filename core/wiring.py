@@ -22,6 +22,7 @@ from core.catalog.stats import StatsStore
 from core.catalog.store import COUNTED, BookStore, ChangeStore
 from core.catalog.work import CatalogWork
 from core.commerce.ownership import Ownership
+from core.commerce.records import Records
 from core.commerce.service import Commerce
 from core.commerce.store import CommerceStore
 from core.listening.service import Listening
@@ -133,6 +134,22 @@ class _ListeningOfPerson:
         await self._listening.erase(user_id)
 
 
+class _RecordsOfPerson:
+    """What the shop holds about a person; of their orders, something stays."""
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+
+    async def holdings(self, user_id: str) -> AsyncIterator[Holding]:
+        async for name, rows in self._records.held(user_id):
+            if rows:
+                content = [row.model_dump(mode="json") for row in rows]
+                yield Holding(f"{name}.json", json.dumps(content, indent=2, ensure_ascii=False).encode())
+
+    async def erase(self, user_id: str) -> None:
+        await self._records.leave(user_id)
+
+
 def build(settings: Settings, account: StorageAccount | None = None) -> Services:
     """Join the rooms on the settings' storage account, or on `account`, which is closed with the rest."""
     account = account or StorageAccount(settings)
@@ -177,11 +194,6 @@ def build(settings: Settings, account: StorageAccount | None = None) -> Services
     shelves = Shelves(account.table("shelves"))
     catalog = Catalog(books, stats, owners, shelves, names, reader, publisher, queues, media)
     listening = Listening(ListeningStore(users, people.add), catalog)
-    accounts.holdings.holders = [
-        _FollowsOfPerson(follows),
-        _ListeningOfPerson(listening),
-        _TasksOfPerson(tasks),
-    ]
     editing = Editing(catalog, IsbnClaims(account.table("unique"), books), media, operations)
     import_rows, files = account.table("imports"), account.container("imports")
     imports = Imports(import_rows, files, books, editing, queues, operations)
@@ -208,6 +220,24 @@ def build(settings: Settings, account: StorageAccount | None = None) -> Services
     )
     drops = Drops(settings, jobs, steps, progress, catalog, uploads, announced)
     transcription = Transcription(settings, jobs, steps, progress, workshop, drops, operations)
+    commerce = Commerce(
+        settings,
+        users,
+        account.table("sales"),
+        catalog,
+        accounts,
+        providers,
+        media,
+        archives,
+        queues,
+        operations,
+    )
+    accounts.holdings.holders = [
+        _FollowsOfPerson(follows),
+        _ListeningOfPerson(listening),
+        _TasksOfPerson(tasks),
+        _RecordsOfPerson(commerce.records),
+    ]
     return Services(
         settings=settings,
         accounts=accounts,
@@ -230,7 +260,7 @@ def build(settings: Settings, account: StorageAccount | None = None) -> Services
             operations,
         ),
         listening=listening,
-        commerce=Commerce(settings, users, catalog, accounts, providers, media, archives, queues, operations),
+        commerce=commerce,
         transcription=transcription,
         uploads=announced,
         tasks=tasks,

@@ -32,7 +32,10 @@ EXPORT_DAYS = 7
 _LINK_MINUTES = 15
 _EXPORTS = 5
 _COMMIT_SECONDS = 120  # by then, a request that was cut off has either committed or never will
-_KEPT = "The log of who did what, with network addresses, is kept. It has a number in place of you."
+_KEPT = (
+    "The log of who did what, with network addresses, is kept, and so is what was sold, as the law on taxes "
+    "wants it. Both have a number in place of you, and not the same one."
+)
 
 
 @dataclass(frozen=True)
@@ -125,10 +128,16 @@ class Holdings:
     async def erase(self, work: Erase) -> None:
         """Delete everything of a person and mail the receipt; the row `user` goes last: it can be repeated.
 
-        A message whose request was cut off before it counted does nothing.
+        A message whose request was cut off before it counted does nothing. One that comes when the person
+        is gone, as the one that waits does, sees to what was still being written then.
         """
         found = await self._store.find_user(work.user_id)
-        if found is None or found.value.erasing_at != work.at:
+        if found is None:
+            for holder in self.holders:
+                await holder.erase(work.user_id)
+            await self._store.discard_rest(work.user_id)
+            return
+        if found.value.erasing_at != work.at:
             return
         user = found.value
         for holder in self.holders:

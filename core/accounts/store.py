@@ -26,6 +26,7 @@ Standing = Literal["free", "pending", "taken"]
 _CLAIM = "account"
 _USER = "user"
 _JOINED = "joined"
+_ORDER = "order_"
 _CLAIM_LIFE = timedelta(hours=1)
 SWEEP_SECONDS = 7200  # by then no request is under way, and the hour of its claim is over
 _SIGN_IN = "sign-in"
@@ -194,9 +195,16 @@ class AccountStore:
             await self._give_up(found)
 
     async def discard(self, user: User) -> None:
-        """Delete all rows of a person. Safe to repeat: the row `user` goes last."""
+        """Delete the rows of a person. Safe to repeat: the row `user` goes last.
+
+        Orders that have come since the shop has seen to them stay for `discard_rest`.
+        """
         await self._users.delete(*month_keys(_JOINED, user.created_at, user.id))
-        await self._users.erase(user.id, last=_USER)
+        await self._users.erase(user.id, last=_USER, keep=lambda key: key.startswith(_ORDER))
+
+    async def discard_rest(self, user_id: str) -> None:
+        """Delete what was still being written when a person was discarded."""
+        await self._users.erase(user_id)
 
     async def _claim(self, key: str) -> Stored[Claim] | None:
         return await self.accounts.find(Claim, key, _CLAIM)

@@ -11,6 +11,7 @@ from core.commerce.checkout import Checkout
 from core.commerce.library import Library
 from core.commerce.orders import Orders
 from core.commerce.post import Post
+from core.commerce.records import Records
 from core.commerce.store import CommerceStore
 from core.commerce.taxes import TaxRates
 from core.operations.service import Operations
@@ -22,12 +23,13 @@ from core.storage.tables import Table
 
 
 class Commerce:
-    """`cart`, `checkout`, `orders`, `library` and `archives`."""
+    """`cart`, `checkout`, `orders`, `library`, `archives` and `records`."""
 
     def __init__(
         self,
         settings: Settings,
         users: Table,
+        sales: Table,
         catalog: Catalog,
         accounts: Accounts,
         providers: Mapping[str, Provider],
@@ -46,3 +48,4 @@ class Commerce:
         self.archives = Archives(
             settings, ArchiveStore(users), catalog, self.library, media, archives, queues, operations
         )
+        self.records = Records(users, sales, self.orders, self.archives)
