@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench import accounts, imports, parallel, pipeline, routes, search, start, zips
+from bench import accounts, checkout, imports, parallel, pipeline, routes, search, start, zips
 from bench.rows import Row, show_table
 
 RESULTS = Path(__file__).parent / "results" / "latest.json"
@@ -26,6 +26,7 @@ MEASUREMENTS: dict[str, Callable[[bool], AsyncIterator[Row]]] = {
     "pipeline": pipeline.measure,
     "search": search.measure,
     "zip": zips.measure,
+    "checkout": checkout.measure,
 }
 
 

@@ -1,11 +1,9 @@
 """The catalog at size: search and browse in-process and over HTTP, beside PostgreSQL with the same books."""
 
 import asyncio
-import contextlib
 import csv
 import os
 import random
-import re
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -17,6 +15,7 @@ from urllib.parse import urlencode
 
 import aiohttp
 
+from bench.postgres import PEERS, has_peer, start_app, start_postgres
 from bench.process import read_peak_mb
 from bench.rows import Limit, Peer, Row
 from core.catalog.index import CatalogPublisher, CatalogReader, Filters, documents, query, schema
@@ -27,28 +26,16 @@ from core.catalog.models import BookDetail, Chapters
 from core.catalog.store import COUNTED, BookStore, ChangeStore, StoredBook
 from core.settings import Settings
 from core.storage import StorageAccount
-from localhost.azurite import ROOT, STORAGE
-from localhost.child import Child
+from localhost.azurite import STORAGE
 from localhost.seed.books import Words, generate
 from tests.aloud import Aloud
 
 BOOKS = int(os.environ.get("BENCH_BOOKS", "100000"))
 QUICK_BOOKS = 5000
 CONNECTIONS = 32
-PEER_PYTHON = Path(os.environ.get("BENCH_PEER_PYTHON", ROOT / ".venv-peers" / "bin" / "python"))
 _POSTGRES = "PostgreSQL, FastAPI"
 _SORTS = ("newest", "popular", "rating", "title", "duration", "price")
 _GENRES = ("Fiction", "Mystery", "Romance", "Fantasy", "History", "Poetry", "Horror")
-_POSTGRES_SETTINGS = {
-    "shared_buffers": "512MB",
-    "work_mem": "32MB",
-    "maintenance_work_mem": "512MB",
-    "effective_cache_size": "4GB",
-    "random_page_cost": "1.1",
-    "jit": "off",
-    "fsync": "off",
-    "max_wal_size": "4GB",
-}
 
 
 @dataclass(frozen=True)
@@ -137,7 +124,7 @@ async def measure(quick: bool) -> AsyncIterator[Row]:
             ours = [await _load(f"{api}{path}", wanted) for path, wanted in _requests(searches, filters)]
             yield Row("memory of the process that serves", read_peak_mb(aloud.pid), "MB",
                       note="most at any moment, the local host included")  # fmt: skip
-        if not (PEER_PYTHON.exists() and find_postgres()):
+        if not has_peer():
             for name, times in zip(("search", "browse"), ours, strict=True):
                 for row in _compare(name, times, None):
                     yield row
@@ -297,57 +284,21 @@ async def _load(address: str, wanted: Sequence[dict[str, str]]) -> Times:
 # The peer
 
 
-def find_postgres() -> Path | None:
-    """Return the folder of PostgreSQL's programs, the newest where there are several."""
-    return max(Path("/usr/lib/postgresql").glob("*/bin"), default=None)
-
-
 @asynccontextmanager
 async def _peer(shelf: Shelf, folder: Path) -> AsyncIterator[tuple[str, float]]:
-    """Run PostgreSQL with the same books, and the peer's app on it; yield where, and how long it loaded."""
-    bin_ = find_postgres()
-    assert bin_ is not None
-    data = folder / "postgres"
-    data.mkdir()
-    user: dict[str, Any] = {}
-    if os.geteuid() == 0:  # PostgreSQL refuses to run as root
-        user = {"user": "postgres", "group": "postgres"}
-        folder.chmod(0o755)
-        data.chmod(0o777)
-    await _run(
-        [bin_ / "initdb", "-D", data / "db", "-A", "trust", "-U", "bench", "-E", "UTF8", "--locale=C.UTF-8"],
-        **user,
-    )
-    options = [option for name, value in _POSTGRES_SETTINGS.items() for option in ("-c", f"{name}={value}")]
-    server = await asyncio.create_subprocess_exec(
-        bin_ / "postgres", "-D", data / "db", "-k", data, "-c", "listen_addresses=", *options,
-        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL, **user,
-    )  # fmt: skip
-    try:
-        psql = [bin_ / "psql", "-h", data, "-U", "bench", "-v", "ON_ERROR_STOP=1", "-q", "postgres"]
-        for _ in range(100):
-            with contextlib.suppress(RuntimeError):
-                await _run([*psql, "-c", "SELECT 1"])
-                break
-            await asyncio.sleep(0.1)
-        peers = ROOT / "bench" / "peers"
+    """Run the peer with the same books; yield where it is, and how long it loaded."""
+    async with start_postgres(folder) as postgres:
         rows = folder / "books.csv"
         _write_rows(shelf, rows)
         started = time.perf_counter()
-        await _run([*psql, "-f", peers / "schema.sql"])
+        await postgres.run("-f", PEERS / "schema.sql")
         columns = "id, title, head, summary, tags, description, newest, popular, rating, duration, price, "
         columns += "stars, language, genres, authors, card"
-        await _run([*psql, "-c", f"\\copy books ({columns}) FROM '{rows}' CSV"])
-        await _run([*psql, "-f", peers / "indexes.sql"])
+        await postgres.run("-c", f"\\copy books ({columns}) FROM '{rows}' CSV")
+        await postgres.run("-f", PEERS / "indexes.sql")
         loaded = time.perf_counter() - started
-        command = [str(PEER_PYTHON), "-m", "uvicorn", "app:app", "--app-dir", str(peers), "--port", "18099",
-                   "--workers", "2", "--no-access-log"]  # fmt: skip
-        os.environ["PEER_DSN"] = f"postgresql://bench@/postgres?host={data}"
-        async with Child.start("the peer", command, re.compile(r"(Application startup) complete"), times=2):
-            yield "http://127.0.0.1:18099", loaded
-    finally:
-        server.terminate()
-        await server.wait()
+        async with start_app("app", postgres) as address:
+            yield address, loaded
 
 
 def _write_rows(shelf: Shelf, path: Path) -> None:
@@ -368,12 +319,3 @@ def _write_rows(shelf: Shelf, path: Path) -> None:
                 array(",".join(f'"{person.name}"' for person in book.authors)), card,
             ))  # fmt: skip
     path.chmod(0o644)
-
-
-async def _run(command: Sequence[object], **user: Any) -> None:
-    process = await asyncio.create_subprocess_exec(
-        *map(str, command), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, **user
-    )
-    said, _ = await process.communicate()
-    if process.returncode:
-        raise RuntimeError(f"{Path(str(command[0])).name} failed: {said.decode()[-300:]}")
