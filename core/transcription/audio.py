@@ -81,6 +81,7 @@ class CutAudio:
     """A stretch that was cut. `spans` are the times with sound in it, in seconds from its own start.
 
     `loudness_dbfs` is the mean power, -120 for digital silence; `silent` means nobody can be speaking.
+    `sent` are the times of what was written for the model: all but long silences.
     """
 
     start_seconds: float
@@ -88,6 +89,11 @@ class CutAudio:
     spans: tuple[tuple[float, float], ...]
     loudness_dbfs: float
     silent: bool
+    sent: tuple[tuple[float, float], ...]
+
+    @property
+    def sent_seconds(self) -> float:
+        return sum(end - start for start, end in self.sent)
 
 
 def probe(source: Source) -> Probe:
@@ -126,7 +132,8 @@ def halve(source: Source, probe: Probe, cut: Cut) -> tuple[Cut, Cut]:
 def cut(source: Source, probe: Probe, cut: Cut, out: BinaryIO, form: AudioFormat = "flac") -> CutAudio:
     """Write one stretch to `out` (which must be seekable), 16 kHz, mono, 16 bits.
 
-    It is as long as the cut to a sample, but as mp3 to a frame: what cannot be decoded is silence in it.
+    It is as long as the cut to a sample, but as mp3 to a frame: what cannot be decoded is silence in it. Of
+    silences of ten seconds and more only a second is written at each side.
     """
     from core.transcription import cutting
 

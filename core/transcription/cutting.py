@@ -1,7 +1,8 @@
 """Cuts one stretch out of a recording, as the speech model takes it, and listens where sound is in it."""
 
+import tempfile
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import av
 import numpy as np
@@ -11,32 +12,46 @@ from core.ai import AudioFormat
 from core.transcription.audio import SAMPLE_RATE, Cut, CutAudio, Probe
 from core.transcription.blocks import Source
 from core.transcription.decoding import Samples, UnreadableError, decode, decode_slice, open_audio
-from core.transcription.loudness import FRAME, decibels, mean_squares, sound_spans
+from core.transcription.loudness import FRAME, decibels, long_silences, mean_squares, sound_spans
+from core.transcription.skipping import SILENCE_SECONDS, Stretches, leave_out
 
 _BLOCK = FRAME * 50
 _CODECS: dict[AudioFormat, str] = {"flac": "flac", "mp3": "libmp3lame", "wav": "pcm_s16le"}
 _MP3_BIT_RATE = 48_000
+_SAMPLE_BYTES = 2
 
 
 def cut(source: Source, probe: Probe, cut: Cut, out: BinaryIO, form: AudioFormat = "flac") -> CutAudio:
     """See core.transcription.audio.cut."""
     total = round((cut.end_seconds - cut.start_seconds) * SAMPLE_RATE)
+    duration = total / SAMPLE_RATE
     means = []
+    with tempfile.TemporaryFile() as raw:
+        for block in _blocks(stretch(source, probe, cut), total):
+            means.append(mean_squares(block))
+            raw.write(block.tobytes())
+        levels = np.concatenate(means)
+        sent = leave_out(long_silences(levels, SILENCE_SECONDS), duration)
+        _encode(raw, sent, out, form)
+    spans = tuple((round(start, 3), round(min(end, duration), 3)) for start, end in sound_spans(levels))
+    loudness = float(decibels(np.array([np.mean(levels)]))[0]) if len(levels) else -120.0
+    return CutAudio(cut.start_seconds, duration, spans, round(loudness, 1), not spans, sent)
+
+
+def _encode(raw: IO[bytes], stretches: Stretches, out: BinaryIO, form: AudioFormat) -> None:
     with av.open(out, "w", format=form) as target:
         stream: Any = target.add_stream(_CODECS[form], rate=SAMPLE_RATE, layout="mono")
         if form == "mp3":
             stream.bit_rate = _MP3_BIT_RATE
-        for block in _blocks(stretch(source, probe, cut), total):
-            means.append(mean_squares(block))
-            frame = AudioFrame.from_ndarray(block[np.newaxis], "s16", "mono")
-            frame.sample_rate = SAMPLE_RATE
-            target.mux(stream.encode(frame))
+        for start, end in stretches:
+            first, stop = round(start * SAMPLE_RATE), round(end * SAMPLE_RATE)
+            raw.seek(first * _SAMPLE_BYTES)
+            for at in range(first, stop, _BLOCK):
+                content = raw.read(min(_BLOCK, stop - at) * _SAMPLE_BYTES)
+                frame = AudioFrame.from_ndarray(np.frombuffer(content, np.int16)[np.newaxis], "s16", "mono")
+                frame.sample_rate = SAMPLE_RATE
+                target.mux(stream.encode(frame))
         target.mux(stream.encode(None))
-    levels = np.concatenate(means)
-    duration = total / SAMPLE_RATE
-    spans = tuple((round(start, 3), round(min(end, duration), 3)) for start, end in sound_spans(levels))
-    loudness = float(decibels(np.array([np.mean(levels)]))[0]) if len(levels) else -120.0
-    return CutAudio(cut.start_seconds, duration, spans, round(loudness, 1), not spans)
 
 
 def stretch(source: Source, probe: Probe, cut: Cut) -> Iterator[Samples]:

@@ -70,3 +70,15 @@ def sound_spans(means: NDArray[np.float64]) -> list[tuple[float, float]]:
         for start, end in spans
         if end - start >= _CLICK_SECONDS
     ]
+
+
+def long_silences(means: NDArray[np.float64], least_seconds: float) -> list[tuple[float, float]]:
+    """Return the stretches of at least that length in which nobody can be speaking, however softly."""
+    width = min(5, len(means))
+    levels = decibels(np.convolve(means, np.full(width, 1 / width), "same")) if width else means
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], levels < _FAINT_DB, [False])).astype(np.int8)))
+    return [
+        (first * FRAME_SECONDS, stop * FRAME_SECONDS)
+        for first, stop in edges.reshape(-1, 2).tolist()
+        if (stop - first) * FRAME_SECONDS >= least_seconds
+    ]

@@ -13,6 +13,7 @@ from core.transcription.languages import detect_language
 from core.transcription.metadata import language_code
 from core.transcription.models import Chunk, ChunkResult, Job, Step
 from core.transcription.progress import Messages, Progress
+from core.transcription.skipping import restore
 from core.transcription.store import JobStore
 from core.transcription.target import Targets
 from core.transcription.transcript import Segment
@@ -107,7 +108,7 @@ class Transcribe:
         bill = Bill()
         try:
             speech = await model.transcribe(
-                file, name, piece.duration_seconds, NO_HINTS if chunk.rejected else hints, bill
+                file, name, piece.sent_seconds, NO_HINTS if chunk.rejected else hints, bill
             )
         finally:
             await self._charge(job, chunk, bill)
@@ -124,8 +125,8 @@ class Transcribe:
         segments = await asyncio.to_thread(
             timing.time_segments,
             speech.text,
-            speech.words,
-            speech.segments,
+            restore(speech.words, piece.sent),
+            restore(speech.segments, piece.sent),
             piece.spans,
             piece.duration_seconds,
         )

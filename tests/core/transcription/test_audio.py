@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from core.ai import AudioFormat
+from core.ai import AudioFormat, TimedText
 from core.errors import RejectedAudioError
 from core.transcription import audio
 from core.transcription.audio import Cut, CutAudio, Plan, Probe
 from core.transcription.blocks import BlockCache, BlockReader
+from core.transcription.skipping import leave_out, restore
 from tests.audio import KINDS, find_markers, make_audio, make_png, read_flac, repeat_m4b
 
 MARKERS = (0.5, 9.0, 15.25, 22.0, 29.5)
@@ -251,6 +252,36 @@ def test_a_piece_that_the_recording_cannot_fill_ends_in_silence() -> None:
     assert len(samples) == 6.5 * 16_000
     assert find_markers(samples) == pytest.approx([0.5], abs=0.005)
     assert not samples[2 * 16_000 :].any()
+
+
+def test_long_silences_are_not_written_and_times_find_their_way_back() -> None:
+    content = make_audio("flac", 60, [2, 30, 45], [(1, 6), (29, 33), (44, 48)], rate=16_000)
+    source, out = io.BytesIO(content), io.BytesIO()
+    piece = audio.cut(source, audio.probe(source), Cut(0, 0.5, 59.5, None, None, None, False), out)
+    samples = read_flac(out.getvalue())
+    # 6 to 29 and 48 to 60 are silent, of which a second stays on each side; 33 to 44 likewise
+    assert [time for pair in piece.sent for time in pair] == pytest.approx(
+        [0, 6.5, 27.5, 33.5, 42.5, 48.5], abs=0.1
+    )
+    assert len(samples) / 16_000 == pytest.approx(piece.sent_seconds, abs=0.001)
+    heard = [TimedText(at, at + 0.2, "beep") for at in find_markers(samples)]
+    restored = restore(heard, piece.sent)
+    assert [0.5 + part.start for part in restored] == pytest.approx([2, 30, 45], abs=0.005)
+    assert [part.end - part.start for part in restored] == pytest.approx([0.2] * 3)
+    assert [piece.spans[0][0], piece.spans[-1][1]] == pytest.approx([0.5, 47.5], abs=0.1)
+
+
+def test_times_at_the_edge_of_a_silence_stay_on_their_side() -> None:
+    sent = [(0.0, 5.0), (20.0, 25.0)]
+    before, after, late = restore(
+        [TimedText(4, 5, "before"), TimedText(5, 6, "after"), TimedText(9.5, 11, "late")], sent
+    )
+    assert (before.start, before.end) == (4, 5)
+    assert (after.start, after.end) == (20, 21)
+    assert (late.start, late.end) == (24.5, 26)
+    assert leave_out([(0.0, 12.0), (30.0, 60.0)], 60) == ((11.0, 31.0),)
+    assert leave_out([(0.0, 60.0)], 60) == ((0.0, 60.0),)
+    assert leave_out([], 60) == ((0.0, 60.0),)
 
 
 @pytest.mark.parametrize(("form", "codec"), [("flac", "flac"), ("mp3", "mp3float"), ("wav", "pcm_s16le")])

@@ -128,6 +128,18 @@ async def test_silence_is_never_sent(services: Services, drop: Drop, ai: Scripte
     assert (transcript.segments, transcript.coverage) == ((), 1)
 
 
+async def test_of_a_long_silence_only_its_edges_are_sent(
+    services: Services, drop: Drop, ai: ScriptedAi
+) -> None:
+    job = await begin(services, drop, sounds=[(0.5, 6), (24, 31.5)])
+    chunk = await hear(services, job)
+    assert ai.transcriptions[0].audio_seconds == pytest.approx(7 + 9, abs=0.2)
+    assert chunk.audio_seconds == pytest.approx(7 + 9, abs=0.2)
+    transcript = await finish(services, job)
+    assert transcript.coverage == 1
+    assert transcript.segments[-1].end_seconds == pytest.approx(31.5, abs=0.2)
+
+
 async def test_a_text_at_the_models_limit_is_asked_for_in_halves(
     services: Services, drop: Drop, ai: ScriptedAi
 ) -> None:
