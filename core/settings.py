@@ -198,6 +198,13 @@ class Settings(BaseModel):
         gt=0,
         description="What one listener may have put into ZIPs in a day (UTC).",
     )
+    quiet_seconds: float = Field(
+        30,
+        alias="QUIET_SECONDS",
+        ge=0,
+        le=86400,
+        description="A folder's files become a book once none has come for this long.",
+    )
     max_audio_hours: float = Field(
         60, alias="MAX_AUDIO_HOURS", gt=0, description="Longer recordings are rejected."
     )

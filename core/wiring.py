@@ -41,6 +41,7 @@ from core.transcription.assembling import Assemble
 from core.transcription.books import BookTarget
 from core.transcription.drops import Drops
 from core.transcription.finishing import Finish
+from core.transcription.gathering import Gather
 from core.transcription.ingesting import Ingest
 from core.transcription.progress import Progress
 from core.transcription.service import Transcription
@@ -68,6 +69,7 @@ class Services:
     listening: Listening
     commerce: Commerce
     transcription: Transcription
+    gather: Gather
     uploads: Uploads
     tasks: Tasks
     operations: Operations
@@ -218,7 +220,7 @@ def build(settings: Settings, account: StorageAccount | None = None) -> Services
             "index": finish.index,
         },
     )
-    drops = Drops(settings, jobs, steps, progress, catalog, uploads, announced)
+    drops = Drops(settings, jobs, steps, queues, catalog, uploads, announced)
     transcription = Transcription(settings, jobs, steps, progress, workshop, drops, operations)
     commerce = Commerce(
         settings,
@@ -262,6 +264,7 @@ def build(settings: Settings, account: StorageAccount | None = None) -> Services
         listening=listening,
         commerce=commerce,
         transcription=transcription,
+        gather=Gather(settings, jobs, drops, queues, operations, uploads, announced),
         uploads=announced,
         tasks=tasks,
         operations=operations,

@@ -151,9 +151,10 @@ class ChapterList(BaseModel):
 
 
 class StreamQuery(Payload):
-    """`redirect=false` answers with the address in place of a redirect to it."""
+    """`redirect=false` answers with the address in place of a redirect to it; `part` is one of the book's."""
 
     redirect: bool = True
+    part: int = Field(1, ge=1)
 
 
 class TranscriptQuery(Payload):
@@ -325,11 +326,11 @@ async def get_series(call: Call[None, LimitQuery]) -> Reply:
     failures=(403, 409),
 )
 async def stream_book(call: Call[None, StreamQuery]) -> Reply:
-    """Go to the audio, which serves ranges.
+    """Go to the audio, which serves ranges; `part` picks a file of a book in several.
 
     The address ends after some hours. With `redirect=false`: 200 and the address as JSON.
     """
-    link = await call.services.catalog.stream(check_id(call.params["id"]), call.caller)
+    link = await call.services.catalog.stream(check_id(call.params["id"]), call.caller, call.query.part)
     if call.query.redirect:
         return Reply(status=302, headers={"Location": link.url})
     return Reply(LinkReply(url=link.url, expires_at=link.expires_at), status=200)

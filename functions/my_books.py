@@ -59,10 +59,13 @@ async def list_my_books(call: Call[None, Listing]) -> OwnedBookList:
 async def load_my_book(call: Call[None, DownloadQuery]) -> Reply:
     """Load a file of a book that I may hear: the recording, or the transcript as text, SRT, WebVTT or JSON.
 
+    `part` picks a file of a recording in several.
+
     Goes to an address that ends after some minutes. With `redirect=false`: 200 and the address as JSON.
     """
     library = call.services.commerce.library
-    link = await library.download(check_id(call.params["id"]), call.query.format, call.user)
+    query = call.query
+    link = await library.download(check_id(call.params["id"]), query.format, call.user, query.part)
     if call.query.redirect:
         return Reply(status=302, headers={"Location": link.url})
     return Reply(LinkReply(url=link.url, expires_at=link.expires_at), status=200)

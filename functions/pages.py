@@ -43,7 +43,7 @@ async def page_book(visit: Visit) -> func.HttpResponse:
     book = await services().catalog.show(check_id(slug[-_ID_LENGTH:]), visit.caller)
     if slug != book.slug:
         return redirect(f"/books/{book.slug}", status=301)
-    can_listen = bool(book.owned) and book.processing_status == "ready"
+    can_listen = bool(book.owned and book.parts) and book.coverage is not None
     listening = services().listening
     return visit.render(
         "book.html",

@@ -15,6 +15,7 @@ from core.catalog.service import QUEUE
 from core.commerce.archives import QUEUE as ARCHIVE_QUEUE
 from core.ids import now
 from core.tasks.service import QUEUE as TASKS_QUEUE
+from core.transcription.drops import GATHER
 from core.transcription.models import QUEUE_NAMES, QueueName, Step
 from functions.services import services
 
@@ -148,6 +149,16 @@ async def sweep_orders(timer: func.TimerRequest) -> None:
     await services().commerce.orders.sweep()
 
 
+async def gather_files(msg: func.QueueMessage) -> None:
+    """Make one book of a folder's files, or of a book's parts, once no more have come for a while."""
+    await services().gather.run(msg.get_body().decode(errors="replace"))
+
+
+async def settle_gather_poison(msg: func.QueueMessage) -> None:
+    """Tell a person of dropped files that became no book."""
+    await services().gather.settle_poison(msg.get_body().decode(errors="replace"))
+
+
 async def publish_catalog(msg: func.QueueMessage) -> None:
     """Bring the catalog's index up to date."""
     await services().catalog.publish()
@@ -228,6 +239,8 @@ def _on_queue(queue: str, handler: Handler) -> None:
 for _queue in QUEUE_NAMES:
     _on_queue(_queue, _step_handler(_queue))
     _on_queue(f"{_queue}-poison", _poison_handler(_queue))
+_on_queue(GATHER, gather_files)
+_on_queue(f"{GATHER}-poison", settle_gather_poison)
 _on_queue("accounts", run_accounts)
 _on_queue("accounts-poison", settle_accounts_poison)
 _on_queue("settle", run_settle)

@@ -41,6 +41,7 @@ def set_defaults(port: int, data: Path | None, *, with_demo: bool) -> None:
         "AzureWebJobsDisableHomepage": "true",
         # a person who waits at this machine wants to hear of a failure within a minute
         "BACKOFF_SECONDS": "1.5",
+        "QUIET_SECONDS": "5",
         "MAX_ATTEMPTS": "6",
         "CATALOG_REFRESH_SECONDS": "1",
         "CLAIM_SECONDS": "15",

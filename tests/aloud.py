@@ -24,6 +24,7 @@ FINAL = {"ready", "rejected", "transcription_failed", "cancelled"}
 QUICK = {
     "AzureFunctionsJobHost__extensions__queues__visibilityTimeout": "00:00:01",
     "BACKOFF_SECONDS": "0.8",
+    "QUIET_SECONDS": "1",
     "MAX_ATTEMPTS": "3",
     "CATALOG_REFRESH_SECONDS": "0",
     "AUTO_PUBLISH": "true",

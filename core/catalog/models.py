@@ -47,6 +47,18 @@ class MediaFile(BaseModel):
     size: int
 
 
+class AudioPart(MediaFile):
+    """One of the files that a book's recording is in, and where it is on the book's one timeline, in seconds.
+
+    `origin` is the same for files of the same bytes, whenever they were prepared.
+    """
+
+    title: str = ""
+    origin: str | None = None
+    start_seconds: float = 0
+    duration_seconds: float = 0
+
+
 class Chapter(BaseModel):
     """A stretch of a book, in seconds."""
 
@@ -149,7 +161,7 @@ class Book(BaseModel):
     processing_status: ProcessingStatus = "waiting"
     processing_reason: str | None = None
     job_id: str | None = None
-    audio: MediaFile | None = None
+    parts: tuple[AudioPart, ...] = Field((), description="The files to hear, in order; () without audio.")
     cover: MediaFile | None = None
     transcript_prefix: str | None = Field(None, description="Where in `media` the transcript's forms begin.")
     coverage: float | None = Field(None, description="Share of the audio that the transcript covers, 0 to 1.")
@@ -203,6 +215,17 @@ class Stats(BaseModel):
         return round(self.rating_sum / self.rating_count, 2) if self.rating_count else None
 
 
+class BookPart(BaseModel):
+    """One of the files that a book is heard from; `stream?part=` takes its `index`, which begins at 1."""
+
+    index: int
+    title: str
+    start_seconds: float
+    duration_seconds: float
+    content_type: str
+    size_bytes: int
+
+
 class BookSummary(BaseModel):
     """A book in a list. `rating_average` is null until somebody has rated it."""
 
@@ -241,6 +264,7 @@ class BookDetail(BookSummary):
     processing_reason: str | None
     coverage: float | None
     chapters: list[Chapter]
+    parts: list[BookPart] = []
     owned: bool | None = Field(None, description="Whether the caller may listen; null for anonymous callers.")
     names: list[str] | None = Field(
         None, description="Names as the transcript shall spell them; null for who does not manage the book."
@@ -251,7 +275,9 @@ class BookDetail(BookSummary):
 
 _COUNTS = {"rating_average", "rating_count", "plays"}
 _SUMMARY_FIELDS = set(BookSummary.model_fields) - {"slug", "authors", "narrators", "cover_url"} - _COUNTS
-_DETAIL_FIELDS = set(BookDetail.model_fields) - set(BookSummary.model_fields) - {"chapters", "owned", "names"}
+_DETAIL_FIELDS = (
+    set(BookDetail.model_fields) - set(BookSummary.model_fields) - {"chapters", "parts", "owned", "names"}
+)
 
 
 def summarise(book: Book) -> BookSummary:
@@ -272,6 +298,14 @@ def detail(book: Book, chapters: Chapters, owned: bool | None, *, manages: bool 
         **summarise(book).model_dump(),
         **book.model_dump(include=_DETAIL_FIELDS),
         chapters=list(chapters.items),
+        parts=[
+            BookPart(
+                **part.model_dump(include={"title", "start_seconds", "duration_seconds", "content_type"}),
+                index=index,
+                size_bytes=part.size,
+            )
+            for index, part in enumerate(book.parts, 1)
+        ],
         owned=owned,
         names=list(book.names) if manages else None,
     )

@@ -43,7 +43,7 @@ _log = logging.getLogger("aloud.catalog")
 TranscriptForm = Literal["json", "txt", "srt", "vtt"]
 TermKind = Literal["author", "narrator", "genre", "series"]
 QUEUE = "catalog"
-_STREAM_LIFE = timedelta(hours=4)
+STREAM_LIFE = timedelta(hours=4)
 
 
 class CatalogNews(BaseModel):
@@ -194,15 +194,19 @@ class Catalog:
             raise NotFoundError("This book has no cover.")
         return await read_cover(self._media, book.cover, size, webp)
 
-    async def stream(self, book_id: str, caller: Caller | None) -> Link:
-        """Return a link to the audio that serves ranges, for those who may hear the book.
+    async def stream(self, book_id: str, caller: Caller | None, part: int = 1) -> Link:
+        """Return a link to a file of the audio that serves ranges, for those who may hear the book.
 
-        Raises UnauthenticatedError, NotFoundError, NotOwnedError; ConflictError while there is no audio yet.
+        Raises UnauthenticatedError, NotFoundError (also for a part that is not there), NotOwnedError;
+        ConflictError while there is no audio yet.
         """
         book = await self.heard_by(book_id, caller)
-        if book.audio is None:
+        if not book.parts:
             raise ConflictError("This book has no audio yet.")
-        return await self._media.link(book.audio.blob, _STREAM_LIFE, book.audio.content_type)
+        if not 1 <= part <= len(book.parts):
+            raise NotFoundError(f"This book has the parts 1 to {len(book.parts)}.")
+        file = book.parts[part - 1]
+        return await self._media.link(file.blob, STREAM_LIFE, file.content_type)
 
     async def transcript(
         self, book_id: str, form: TranscriptForm, caller: Caller | None

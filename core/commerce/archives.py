@@ -128,7 +128,7 @@ class Archives:
         """
         wanted = tuple(dict.fromkeys(book_ids))
         books = await asyncio.gather(*(self._catalog.heard_by(book_id, caller) for book_id in wanted))
-        silent = [book.title for book in books if book.audio is None]
+        silent = [book.title for book in books if not book.parts]
         if silent:
             raise ConflictError(f"There is no audio yet of: {', '.join(silent)}. Leave it out for now.")
         at = now()
@@ -147,7 +147,7 @@ class Archives:
             updated_at=at,
             expires_at=at + LIFE,
         )
-        size = sum(book.audio.size for book in books if book.audio is not None)
+        size = sum(part.size for book in books for part in book.parts)
         await self._send(archive, delay_seconds=_COMMIT_SECONDS)
         await self._store.add(archive, lambda row: self._allow(row, size, at))
         await self._send(archive)

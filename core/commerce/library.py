@@ -33,6 +33,9 @@ class OwnedBook(BookSummary):
     acquired_at: datetime
     order_id: str
     downloads: dict[DownloadFormat, str] = Field(description="By format; what there is not yet is left out.")
+    original_parts: list[str] = Field(
+        description="All files of the recording, in order; `original` is the first."
+    )
     downloads_expire_at: datetime | None
 
 
@@ -65,21 +68,28 @@ class Library:
 
     async def _show(self, owned: Owned, book: Book) -> OwnedBook:
         links = {form: await self._link(file) for form, file in _files(book).items()}
+        parts = [await self._link(file) for file in _recordings(book)]
         return OwnedBook(
             **summarise(book).model_dump(),
             acquired_at=owned.acquired_at,
             order_id=owned.order_id,
             downloads={form: link.url for form, link in links.items()},
+            original_parts=[link.url for link in parts],
             downloads_expire_at=min((link.expires_at for link in links.values()), default=None),
         )
 
-    async def download(self, book_id: str, form: DownloadFormat, caller: Caller) -> Link:
+    async def download(self, book_id: str, form: DownloadFormat, caller: Caller, part: int = 1) -> Link:
         """Return a link to a file of a book for who may hear it, under which browsers save it.
 
-        Raises NotFoundError, NotOwnedError; ConflictError where there is no such file yet.
+        `part` is one of the recording's files. Raises NotFoundError, NotOwnedError; ConflictError where there
+        is no such file yet.
         """
         book = await self._catalog.heard_by(book_id, caller)
         file = _files(book).get(form)
+        if form == "original" and book.parts:
+            if not 1 <= part <= len(book.parts):
+                raise NotFoundError(f"This book has the parts 1 to {len(book.parts)}.")
+            file = _recordings(book)[part - 1]
         if file is None:
             what = "audio" if form == "original" else "transcript"
             raise ConflictError(f"This book has no {what} yet.")
@@ -95,7 +105,7 @@ class Library:
         """
         found = await self._catalog.read(book_ids)
         books = [found[book_id].value for book_id in book_ids if book_id in found]
-        if len(books) < len(book_ids) or any(book.audio is None for book in books):
+        if len(books) < len(book_ids) or not all(book.parts for book in books):
             raise NotFoundError("A book has no recording any more.")
         taken: set[str] = set()
         folders = [make_unique(_folder(book), taken) for book in books]
@@ -103,10 +113,11 @@ class Library:
         return tuple(entry for some in entries for entry in some)
 
     async def _entries(self, book: Book, folder: str) -> list[Entry]:
-        files: dict[str, File] = dict(_files(book).items())
+        files: list[tuple[str, File]] = [("original", file) for file in _recordings(book)]
+        files += [(form, file) for form, file in _files(book).items() if form != "original"]
         if book.cover is not None:
             name = f"cover{PurePosixPath(book.cover.blob).suffix}"
-            files["cover"] = File(book.cover.blob, book.cover.content_type, name)
+            files.append(("cover", File(book.cover.blob, book.cover.content_type, name)))
 
         async def plan(form: str, file: File) -> Entry | None:
             try:
@@ -123,19 +134,29 @@ class Library:
                 is_text=form in _TEXTS,
             )
 
-        planned = await asyncio.gather(*(plan(form, file) for form, file in files.items()))
+        planned = await asyncio.gather(*(plan(form, file) for form, file in files))
         return [entry for entry in planned if entry is not None]
 
 
 def _files(book: Book) -> dict[DownloadFormat, File]:
     title = clean_name(book.title)
     files: dict[DownloadFormat, File] = {}
-    if book.audio is not None:
-        name = f"{title}{PurePosixPath(book.audio.blob).suffix}"
-        files["original"] = File(book.audio.blob, book.audio.content_type, name)
+    if book.parts:
+        files["original"] = _recordings(book)[0]
     if book.transcript_prefix is not None:
         for form, content_type in _TEXTS.items():
             files[form] = File(f"{book.transcript_prefix}.{form}", content_type, f"{title}.{form}")
+    return files
+
+
+def _recordings(book: Book) -> list[File]:
+    """Return the files of a recording; of several, each name begins with the number that sorts it."""
+    title = clean_name(book.title)
+    digits = max(2, len(str(len(book.parts))))
+    files = []
+    for number, part in enumerate(book.parts, 1):
+        name = title if len(book.parts) == 1 else clean_name(f"{title} - {number:0{digits}} {part.title}")
+        files.append(File(part.blob, part.content_type, f"{name}{PurePosixPath(part.blob).suffix}"))
     return files
 
 

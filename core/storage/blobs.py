@@ -17,6 +17,7 @@ from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.storage.blob import (
     BlobBlock,
+    BlobProperties,
     BlobSasPermissions,
     ContentSettings,
     UserDelegationKey,
@@ -49,6 +50,13 @@ class Link:
     expires_at: datetime
 
 
+def _facts(name: str, found: BlobProperties) -> BlobFacts:
+    settings = found.content_settings
+    digest = bytes(settings.content_md5).hex() if settings.content_md5 else None
+    etag = str(found.etag).strip('"')
+    return BlobFacts(name, etag, found.size, settings.content_type or "", found.last_modified, digest)
+
+
 def _disposition(file_name: str) -> str:
     """Return the header that makes a browser save a file, with a plain name for old ones (RFC 6266)."""
     letters = (
@@ -77,11 +85,16 @@ class Container:
         """Return size, ETag and the like. Raises NotFoundError."""
         with translated(f"blob {self.name}/{name}"):
             found = await self._blob(name).get_blob_properties()
-        settings = found.content_settings
-        digest = bytes(settings.content_md5).hex() if settings.content_md5 else None
-        return BlobFacts(
-            name, found.etag.strip('"'), found.size, settings.content_type or "", found.last_modified, digest
-        )
+        return _facts(name, found)
+
+    async def facts_under(self, prefix: str) -> AsyncIterator[BlobFacts]:
+        """Yield what the storage says of the blobs that begin with `prefix`, in order of their names."""
+        with translated(f"container {self.name}"):
+            try:
+                async for found in self._container.list_blobs(name_starts_with=prefix):
+                    yield _facts(str(found.name), found)
+            except ResourceNotFoundError:  # a container that is not made yet holds nothing
+                return
 
     async def holds(self, name: str, etag: str) -> bool:
         """Tell whether a blob still is this version."""

@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
-from core.transcription.models import Chunk, ChunkResult, Job, Step
+from core.transcription.models import Chunk, ChunkResult, Job, Part, Step
 from core.transcription.progress import Messages, Progress, count
 from core.transcription.store import JobStore
 from core.transcription.target import Targets
@@ -42,7 +42,8 @@ class Assemble:
         from core.transcription import formats
 
         failed = [chunk for chunk in chunks if chunk.status == "failed"]
-        transcript = await self._join(job, chunks)
+        parts = await self._store.parts(job.id)
+        transcript = await self._join(job, parts, chunks)
         target = self._targets[job.target]
         prefix = f"{target.folder(job)}transcript-{job.run}"
         makers: dict[str, Callable[[Transcript], bytes]] = {
@@ -56,7 +57,7 @@ class Assemble:
             await target.media.write(f"{prefix}.{form}", content, _FORMS[form])
         if (await self._store.job(job.id)).run != job.run:
             return
-        await target.attach(job, prefix, transcript)
+        await target.attach(job, [part for part in parts if part.cuts], prefix, transcript)
         if failed:
             causes = _summarise(chunk.error for chunk in failed)
             await self._progress.advance(
@@ -67,10 +68,11 @@ class Assemble:
             return
         await self._progress.advance(job, "enriching", job.shortfall)
 
-    async def _join(self, job: Job, chunks: list[Chunk]) -> Transcript:
+    async def _join(self, job: Job, parts: list[Part], chunks: list[Chunk]) -> Transcript:
         from core.transcription import timing
 
         gate = asyncio.Semaphore(8)
+        begins = {part.index: part.start_seconds for part in parts}
 
         async def fetch(chunk: Chunk) -> bytes:
             async with gate:
@@ -80,14 +82,16 @@ class Assemble:
 
         def texts() -> Iterator[timing.ChunkText]:
             for number, (chunk, content) in enumerate(zip(chunks, contents, strict=True), 1):
+                begin = begins[chunk.part]
                 start, end = chunk.cut["start_seconds"], chunk.cut["end_seconds"]
                 if content:
                     found = ChunkResult.model_validate_json(content)
-                    start, length = found.start_seconds, found.duration_seconds
+                    start, length = begin + found.start_seconds, found.duration_seconds
                     voices = f"{number}." if len(chunks) > 1 else ""
                     yield timing.ChunkText(start, length, found.segments, found.language, voices=voices)
                 else:
-                    yield timing.ChunkText(start, end - start, None, None, chunk.error or "unknown cause")
+                    cause = chunk.error or "unknown cause"
+                    yield timing.ChunkText(begin + start, end - start, None, None, cause)
 
         return await self._workshop.do_heavy(timing.join, texts(), job.duration_seconds or 0.0)
 

@@ -1,17 +1,19 @@
 """Books as what jobs work for: the pipeline's findings on their way into the catalog."""
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from core.ai import Bill, Hints, Models
-from core.catalog.models import Book, MediaFile, Money
+from core.catalog.models import AudioPart, Book, Chapter, MediaFile, Money
 from core.catalog.service import Catalog
 from core.errors import InvalidError
 from core.settings import Settings
 from core.storage.blobs import Container
+from core.transcription.chapters import draw_up_chapters, keep_chapters, name_parts
 from core.transcription.enrichment import enrich
-from core.transcription.metadata import chapters_of, fill_from_tags, hints_of
-from core.transcription.models import Job
+from core.transcription.metadata import fill_from_tags, hints_of
+from core.transcription.models import Job, Part
 from core.transcription.target import Recording
 from core.transcription.transcript import Reading, Transcript
 from core.transcription.workshop import Workshop
@@ -49,21 +51,26 @@ class BookTarget:
 
         await self._catalog.update(job.target_id, follow)
 
-    async def describe(self, job: Job, recording: Recording) -> str:
-        probe, plan = recording.probe, recording.plan
-        cover = await self._store_cover(job, probe.cover)
+    async def describe(self, job: Job, recording: Recording) -> Job:
+        """Show what is known as early as possible, but keep what a book has to hear and read already."""
+        cover = await self._store_cover(job, recording.cover)
+        job = job.model_copy(update={"cover": cover})
+        tags = {
+            name: text
+            for name, text in recording.tags.items()
+            if name != "title" or len(recording.parts) == 1
+        }
 
         def fill(book: Book) -> Book | None:
             if book.job_id != job.id:
                 return None
-            found = {"audio": recording.audio, "duration_seconds": round(plan.duration_seconds, 3)}
-            if cover is not None and not book.has_own_cover:
-                found["cover"] = cover
-            return fill_from_tags(book, probe.tags, job.file_name or job.blob_name).model_copy(update=found)
+            filled = book if job.is_fresh else fill_from_tags(book, tags, job.title)
+            return filled if book.transcript_prefix else _put_on(filled, job, recording.parts)
 
-        chapters = chapters_of(probe.chapters, plan.cuts, plan.duration_seconds)
+        book = await self._catalog.book(job.target_id)
+        chapters = None if book.transcript_prefix else draw_up_chapters(recording.parts)
         book = await self._catalog.update(job.target_id, fill, chapters)
-        return (await self._catalog.settle_names(book)).title
+        return job.model_copy(update={"title": (await self._catalog.settle_names(book)).title})
 
     async def _store_cover(self, job: Job, picture: bytes | None) -> MediaFile | None:
         if picture is None:
@@ -74,14 +81,27 @@ class BookTarget:
             _log.info("the file of job %s has a cover that is none: %s", job.id, error.fields)
             return None
 
-    async def attach(self, job: Job, prefix: str, transcript: Transcript) -> None:
+    async def attach(self, job: Job, parts: Sequence[Part], prefix: str, transcript: Transcript) -> None:
+        """Put files, chapters and transcript on the book, all in one write."""
+        book = await self._catalog.book(job.target_id)
+        replaces = book.transcript_prefix is not None and not book.transcript_prefix.startswith(
+            self.folder(job)
+        )
+        if replaces and transcript.gaps:
+            return
+        chapters: tuple[Chapter, ...] | None = None
+        if replaces:
+            known = await self._catalog.stored_chapters(book.id)
+            chapters = keep_chapters(draw_up_chapters(parts), parts, known, book.parts)
+
         def attach(book: Book) -> Book | None:
             if book.job_id != job.id:
                 return None
             found = {"transcript_prefix": prefix, "coverage": round(transcript.coverage, 4)}
+            book = _put_on(book, job, parts)
             return book.model_copy(update={**found, "language": book.language or transcript.language})
 
-        await self._catalog.update(job.target_id, attach)
+        await self._catalog.update(job.target_id, attach, chapters)
 
     async def hints(self, job: Job) -> Hints:
         return hints_of(await self._catalog.book(job.target_id))
@@ -89,7 +109,7 @@ class BookTarget:
     async def finish(self, job: Job, bill: Bill) -> None:
         """Write summary, tags and chapter titles, and publish the book where that is set."""
         book = await self._catalog.book(job.target_id)
-        if book.job_id != job.id or book.transcript_prefix is None:
+        if book.job_id != job.id or not (book.transcript_prefix or "").startswith(self.folder(job)):
             return
         content = await self.media.read(f"{book.transcript_prefix}.json")
         reading = await self._workshop.do_heavy(Reading.model_validate_json, content)
@@ -112,3 +132,21 @@ class BookTarget:
     async def publish(self) -> None:
         revision = await self._catalog.publish()
         _log.info("the catalog is at revision %s", revision)
+
+
+def _put_on(book: Book, job: Job, parts: Sequence[Part]) -> Book:
+    """Return a book with the files of a job."""
+    shown = tuple(
+        AudioPart(
+            **part.audio.model_dump(),
+            title=title,
+            origin=part.origin,
+            start_seconds=part.start_seconds,
+            duration_seconds=part.duration_seconds,
+        )
+        for part, title in zip(parts, name_parts(parts), strict=True)
+        if part.audio is not None
+    )
+    found = {"parts": shown, "duration_seconds": round(sum(part.duration_seconds for part in parts), 3)}
+    cover = job.cover if job.cover is not None and not book.has_own_cover else book.cover
+    return book.model_copy(update={**found, "cover": cover})

@@ -1,18 +1,27 @@
-"""The step `ingest`: copies a drop to where it cannot change, looks into it, and plans the cuts."""
+"""The step `ingest`: copies what was dropped to where it cannot change, looks into it, and plans the cuts."""
 
+import asyncio
 import contextlib
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
 
 from core.catalog.models import MediaFile
 from core.errors import NotFoundError, RejectedAudioError, StaleError
 from core.ids import now
 from core.settings import Settings
-from core.transcription.models import Chunk, Job, Step
+from core.storage.blobs import BlobFacts
+from core.transcription.metadata import chapters_of
+from core.transcription.models import Chunk, Job, Part, Step
 from core.transcription.progress import Messages, Progress
+from core.transcription.reuse import Donor, Reuse
 from core.transcription.store import JobStore
-from core.transcription.target import Recording, Targets
+from core.transcription.target import Recording, Target, Targets
 from core.transcription.workshop import Workshop
+
+if TYPE_CHECKING:
+    from core.transcription.audio import Probe
 
 
 class Ingest:
@@ -22,6 +31,7 @@ class Ingest:
         self._max_hours = settings.max_audio_hours
         self._store = store
         self._progress = progress
+        self._reuse = Reuse(store, progress)
         self._workshop = workshop
         self._targets = targets
 
@@ -34,47 +44,125 @@ class Ingest:
             except RejectedAudioError as error:
                 await self.reject(job, error.detail)
             except (NotFoundError, StaleError):
-                if await self._targets[job.target].drops.holds(job.blob_name, job.etag):
+                if await self._is_there(job):
                     raise
                 reason = "The file was removed or replaced before it was read."
-                await self._progress.advance(job, "cancelled", reason)
+                await self._progress.advance(job, "cancelled", reason, only_from=["uploaded", "planning"])
         return await self._progress.calls_for(await self._store.job(job.id))
 
-    async def plan(self, job: Job) -> None:
-        """Copy the drop, look into it, and write down where it will be cut. Raises RejectedAudioError."""
-        from core.transcription import audio
+    async def _is_there(self, job: Job) -> bool:
+        drops = self._targets[job.target].drops
+        parts = await self._store.parts(job.id)
+        return all(await asyncio.gather(*(drops.holds(part.blob_name, part.etag) for part in parts)))
 
-        target = self._targets[job.target]
-        suffix = PurePosixPath(job.blob_name).suffix.lower()
-        name = f"{target.folder(job)}audio{suffix if suffix.isascii() and len(suffix) <= 6 else ''}"
-        copy = await target.media.copy_from(target.drops, job.blob_name, name, job.etag)
-        reader = self._workshop.reader(target.media, name, copy.etag, copy.size)
-        probe = await self._workshop.do_heavy(audio.probe, reader)
-        self._check_length(probe.duration_seconds)
-        length = job.chunk_seconds
-        plan = await self._workshop.decode(probe, audio.plan, reader, probe, length, min(15, length / 4))
-        self._check_length(plan.duration_seconds)
-        facts = asdict(replace(probe, cover=None, chapters=(), tags={}))
-        rows = [Chunk(index=cut.index, cut=asdict(cut), updated_at=now()) for cut in plan.cuts]
-        await self._store.add_chunks(job.id, rows)
+    async def plan(self, job: Job) -> None:
+        """Copy the files, look into them, and write down where they will be cut.
+
+        Each file is a row of its own, so that another try begins where this one was cut off. Files that
+        are no recordings are left out as long as one is left. Raises RejectedAudioError.
+        """
+        ancestors = await self._reuse.ancestors(job)
+        await self._reuse.stop(ancestors)
+        parts: list[Part] = []
+        flaws: list[str] = []
+        tags: dict[str, str] = {}
+        cover: bytes | None = None
+        chunks: list[Chunk] = []
+        for part in await self._store.parts(job.id):
+            donor = await self._reuse.find(ancestors, job, part)
+            try:
+                if part.mismatch is not None:
+                    raise RejectedAudioError(part.mismatch)
+                found, probe = await self._read(job, part, donor)
+            except RejectedAudioError as error:
+                flaws.append(error.detail)
+                await self._store.set_part(job.id, part.model_copy(update={"flaw": error.detail}))
+                continue
+            found = found.model_copy(update={"start_seconds": _length(parts)})
+            await self._store.set_part(job.id, found)
+            parts.append(found)
+            self._check_length(_length(parts))
+            tags = tags or probe.tags
+            cover = cover or probe.cover
+            first = sum(chunk.generation == 0 for chunk in chunks)
+            chunks += await self._chunks(job, found, donor, first)
+        if not parts:
+            raise RejectedAudioError(flaws[0])
+        await self._store.add_chunks(job.id, chunks)
 
         if (await self._store.job(job.id)).status != "planning":
             return  # another worker was faster
 
-        file = MediaFile(blob=name, content_type=probe.content_type, size=copy.size)
-        title = await target.describe(job, Recording(file, probe, plan))
+        recording = Recording(parts, tags, cover)
+        described = await self._targets[job.target].describe(job, recording)
+        shortfall = _describe_shortfall(await self._store.parts(job.id))
         await self._progress.advance(
             job,
             "transcribing",
-            plan.shortfall,
-            title=title,
-            audio_blob=name,
-            audio_etag=copy.etag,
-            probe=facts,
-            duration_seconds=round(plan.duration_seconds, 3),
-            shortfall=plan.shortfall,
-            total=len(rows),
+            shortfall,
+            title=described.title,
+            cover=described.cover,
+            duration_seconds=recording.duration_seconds,
+            shortfall=shortfall,
+            total=sum(chunk.status != "split" for chunk in chunks),
         )
+
+    async def _read(self, job: Job, part: Part, donor: Donor | None) -> tuple[Part, "Probe"]:
+        """Return a file as it was found, and planned unless it was before. Raises RejectedAudioError."""
+        from core.transcription import audio
+
+        target = self._targets[job.target]
+        copy = await self._copy(target, job, part, donor)
+        reader = self._workshop.reader(target.media, copy.name, copy.etag, copy.size)
+        probe = await self._workshop.do_heavy(audio.probe, reader)
+        if not part.cuts and donor is not None:
+            known = ("duration_seconds", "shortfall", "cuts", "chapters", "origin")
+            part = part.model_copy(update={name: getattr(donor.part, name) for name in known})
+        elif not part.cuts:
+            self._check_length(probe.duration_seconds)
+            length = job.chunk_seconds
+            plan = await self._workshop.decode(probe, audio.plan, reader, probe, length, min(15, length / 4))
+            part = part.model_copy(
+                update={
+                    "duration_seconds": round(plan.duration_seconds, 3),
+                    "shortfall": plan.shortfall,
+                    "cuts": tuple(asdict(cut) for cut in plan.cuts),
+                    "chapters": chapters_of(probe.chapters, plan.cuts, plan.duration_seconds)
+                    if probe.chapters
+                    else (),
+                    "origin": copy.name,
+                }
+            )
+        found = {
+            "audio": MediaFile(blob=copy.name, content_type=probe.content_type, size=copy.size),
+            "audio_etag": copy.etag,
+            "flaw": None,
+            "probe": asdict(replace(probe, cover=None, chapters=(), tags={})),
+            "title": probe.tags.get("title"),
+        }
+        return part.model_copy(update=found), probe
+
+    async def _copy(self, target: Target, job: Job, part: Part, donor: Donor | None) -> BlobFacts:
+        """Copy a file, from the job that had it before where there is one: the drop may be gone by now."""
+        suffix = PurePosixPath(part.blob_name).suffix.lower()
+        suffix = suffix if suffix.isascii() and len(suffix) <= 6 else ""
+        name = f"{target.folder(job)}audio-{part.index:04d}{suffix}"
+        if donor is not None and donor.part.audio is not None and donor.part.audio_etag is not None:
+            with contextlib.suppress(NotFoundError, StaleError):
+                return await target.media.copy_from(
+                    target.media, donor.part.audio.blob, name, donor.part.audio_etag
+                )
+        return await target.media.copy_from(target.drops, part.blob_name, name, part.etag)
+
+    async def _chunks(self, job: Job, part: Part, donor: Donor | None, first: int) -> list[Chunk]:
+        if donor is not None and not job.is_fresh:
+            taken = await self._reuse.take_over(donor, job, part, first)
+            if taken:
+                return taken
+        return [
+            Chunk(index=index, part=part.index, cut={**cut, "index": index}, updated_at=now())
+            for index, cut in enumerate(part.cuts, first)
+        ]
 
     def _check_length(self, seconds: float) -> None:
         if seconds > self._max_hours * 3600:
@@ -84,9 +172,20 @@ class Ingest:
 
     async def reject(self, job: Job, reason: str) -> None:
         """End a job that has no usable recording, and remove what was copied for it."""
-        if not await self._progress.advance(job, "rejected", reason):
-            return
-        target = self._targets[job.target]
-        async for name in target.media.names(target.folder(job)):
-            with contextlib.suppress(NotFoundError):
-                await target.media.delete(name)
+        if await self._progress.advance(job, "rejected", reason):
+            target = self._targets[job.target]
+            await target.media.delete_prefix(target.folder(job))
+
+
+def _length(parts: Sequence[Part]) -> float:
+    return round(sum(part.duration_seconds for part in parts), 3)
+
+
+def _describe_shortfall(parts: Sequence[Part]) -> str | None:
+    """Say what is missing of a recording; of several files each by its name."""
+    if len(parts) == 1:
+        return parts[0].shortfall
+    said = [
+        f"{part.file_name}: {part.flaw or part.shortfall}" for part in parts if part.flaw or part.shortfall
+    ]
+    return " ".join(said)[:1000] or None

@@ -39,6 +39,11 @@ def title_from_name(blob_name: str) -> str:
     return re.sub(r"[\s_]+", " ", stem).strip() or "Untitled"
 
 
+def title_from_folder(folder: str) -> str:
+    """Return a title for the book that a folder is: its own name."""
+    return re.sub(r"[\s_]+", " ", folder.rstrip("/").rpartition("/")[2]).strip() or "Untitled"
+
+
 def language_code(language: str | None) -> str | None:
     """Return the code (BCP 47) of a language that is given by code or by English name; None if unknown."""
     plain = (language or "").strip().lower()
@@ -61,16 +66,17 @@ def _people(text: str | None) -> tuple[PersonName, ...]:
     return tuple(PersonName.of(name) for name in _names(text))
 
 
-def fill_from_tags(book: Book, tags: Mapping[str, str], blob_name: str) -> Book:
+def fill_from_tags(book: Book, tags: Mapping[str, str], draft_title: str) -> Book:
     """Fill what the book does not say yet from the file's tags; what a person wrote stays.
 
     Audiobooks keep the author in `artist` or `album_artist` and the narrator in `narrator` or `composer`.
-    The album is the book's title where the title tag names a chapter's file.
+    The album is the book's title where the title tag names a chapter's file. `draft_title` is what the
+    book is called until somebody knows better.
     """
     tags = {name: _one_line(text) for name, text in tags.items() if name not in _LONG} | {
         name: text for name, text in tags.items() if name in _LONG
     }
-    named_by_file = book.title == title_from_name(blob_name)
+    named_by_file = book.title == draft_title
     title = tags.get("album") or tags.get("title") or book.title
     narrators = _people(tags.get("narrator") or tags.get("narratedby") or tags.get("composer"))
     year = tags.get("date") or tags.get("year")

@@ -5,7 +5,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from core.catalog.models import FINAL_STATUSES, ProcessingStatus
+from core.catalog.models import FINAL_STATUSES, Chapter, MediaFile, ProcessingStatus
 from core.transcription.transcript import Segment
 
 ChunkStatus = Literal["pending", "done", "failed", "split"]
@@ -23,14 +23,27 @@ TargetKind = Literal["book"]
 
 
 class Source(BaseModel):
-    """Row `source` under the fingerprint of a blob's path: the book that it feeds, and its newest job."""
+    """Row `source` under the fingerprint of a path, of a blob or a folder: its book, and its newest job.
+
+    `digest` and `size` tell whether the same bytes have come again; without a digest nobody knows.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     audiobook_id: str
-    job_id: str
-    size: int
-    digest: str | None
+    job_id: str | None = None
+    size: int = 0
+    digest: str | None = None
+
+
+class PartFile(BaseModel):
+    """Row `file_{0003}` under a book: which file somebody has uploaded as that part of it, and when."""
+
+    model_config = ConfigDict(frozen=True)
+
+    part: int
+    blob_name: str
+    modified: datetime
 
 
 class Work(BaseModel):
@@ -78,7 +91,11 @@ class TextCosts(BaseModel):
 
 
 class Job(Work, TextCosts):
-    """Row `job`: one run of the pipeline over one version of one file, for what `target` and its id name.
+    """Row `job`: one run of the pipeline over one version of a recording, for what `target` and its id name.
+
+    The recording is one file or several, each with a row `Part`. `blob_name` names the file, or the folder
+    of several with a slash at its end. What `previous_job_id` has done of unchanged files is taken over,
+    unless the job shall hear everything anew (`is_fresh`).
 
     `run` counts an admin's retries; messages of an earlier run are dropped. `total` counts chunks, and
     `settled` how they ended, once all have. `attempts` counts the failed tries of steps that are not a
@@ -90,16 +107,14 @@ class Job(Work, TextCosts):
     target_id: str
     container: str
     blob_name: str
-    file_name: str | None = Field(None, description="What its owner calls the file; None: as in `blob_name`.")
-    etag: str
     size: int
+    previous_job_id: str | None = None
+    is_fresh: bool = False
     status: ProcessingStatus = "uploaded"
     reason: str | None = None
     run: int = 1
     chunk_seconds: float
-    audio_blob: str | None = None
-    audio_etag: str | None = None
-    probe: dict[str, Any] | None = None
+    cover: MediaFile | None = None
     duration_seconds: float | None = None
     shortfall: str | None = None
     title: str
@@ -119,22 +134,59 @@ class Job(Work, TextCosts):
         """Tell whether a run can go from its status to another: forward, never back."""
         if self.is_final:
             return False
-        if status in ("rejected", "cancelled"):
+        if status == "rejected":
             return self.status in ("uploaded", "planning")
         return status in FINAL_STATUSES or _ORDER[status] > _ORDER[self.status]
+
+
+class Part(BaseModel):
+    """Row `part_0001`: one file of a recording, in their order from 1.
+
+    All but the first fields are what `ingest` finds, in seconds from the part's own beginning but for
+    `start_seconds`. A file with a `flaw` is left out; with a `mismatch` it is not what was announced.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    index: int
+    blob_name: str
+    file_name: str
+    etag: str
+    size: int
+    digest: str | None
+    modified: datetime
+    mismatch: str | None = None
+    flaw: str | None = None
+    audio: MediaFile | None = None
+    audio_etag: str | None = None
+    probe: dict[str, Any] | None = None
+    title: str | None = Field(None, description="As its tags have it.")
+    start_seconds: float = 0
+    duration_seconds: float = 0
+    shortfall: str | None = None
+    cuts: tuple[dict[str, Any], ...] = ()
+    chapters: tuple[Chapter, ...] = ()
+    origin: str | None = Field(None, description="The copy of the same bytes that was the first of all.")
+
+    def is_same_file(self, other: "Part") -> bool:
+        """Tell whether both are of the same bytes, as far as one knows without reading them."""
+        if self.digest is not None and other.digest is not None:
+            return (self.digest, self.size) == (other.digest, other.size)
+        return (self.blob_name, self.etag) == (other.blob_name, other.etag)
 
 
 _GENERATION = 100_000  # more than there are chunks in the longest recording
 
 
 class Chunk(Work):
-    """Row `chunk_0007`: one stretch of the audio.
+    """Row `chunk_0007`: one stretch of a part. Its `cut` is in the part's own time.
 
     One that was `split` stands for nothing any more: its two halves, rows of their own, do. An index tells
     whose half a chunk is, so that two workers who split the same chunk write the same rows.
     """
 
     index: int
+    part: int = 1
     cut: dict[str, Any]
     status: ChunkStatus = "pending"
     flag: str | None = Field(None, description="What is odd about a text that was kept all the same.")
@@ -182,7 +234,7 @@ class Step(BaseModel):
 
 
 class ChunkResult(BaseModel):
-    """Blob of a finished chunk: its segments, in seconds from the chunk's own start."""
+    """Blob of a finished chunk: its segments, in seconds from the chunk's own start, which is the part's."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -211,9 +263,10 @@ class JobView(BaseModel):
 
 
 class ChunkView(BaseModel):
-    """A chunk in the administrators' view of a job."""
+    """A chunk in the administrators' view of a job; its times are the whole recording's."""
 
     index: int
+    part: int
     start_seconds: float
     end_seconds: float
     status: ChunkStatus

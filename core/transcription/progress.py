@@ -51,15 +51,23 @@ class Progress:
         return following if following and following[0][0] == "assemble" else []
 
     async def advance(
-        self, job: Job, status: ProcessingStatus, reason: str | None = None, **changes: Any
+        self,
+        job: Job,
+        status: ProcessingStatus,
+        reason: str | None = None,
+        only_from: Sequence[ProcessingStatus] = (),
+        **changes: Any,
     ) -> bool:
         """Move a job on, and its target too; tell whether the job has that status now.
 
-        A run never goes back, whatever a late duplicate asks, and what came with the first move stays.
+        A run never goes back, whatever a late duplicate asks, and what came with the first move stays. With
+        `only_from` it moves from these statuses alone.
         """
 
         def move(now_: Job) -> Job | None:
             if now_.run != job.run or not now_.may_become(status):
+                return None
+            if only_from and now_.status not in only_from:
                 return None
             return now_.model_copy(update={"status": status, "reason": reason, **changes})
 

@@ -120,6 +120,7 @@ class Transcription:
         job = await self._store.job(job_id)
         rows = await self._store.all_chunks(job.id)
         chunks = in_order(rows)
+        begins = {part.index: part.start_seconds for part in await self._store.parts(job.id)}
         view = await self._view(job, chunks)
         return JobDetail(
             **view.model_dump(),
@@ -130,8 +131,8 @@ class Transcription:
             parts=[
                 ChunkView(
                     **chunk.model_dump(include=set(ChunkView.model_fields)),
-                    start_seconds=chunk.cut["start_seconds"],
-                    end_seconds=chunk.cut["end_seconds"],
+                    start_seconds=begins[chunk.part] + chunk.cut["start_seconds"],
+                    end_seconds=begins[chunk.part] + chunk.cut["end_seconds"],
                 )
                 for chunk in chunks
             ],

@@ -9,13 +9,17 @@ from core.errors import ConflictError, NotFoundError
 from core.ids import fingerprint, now
 from core.storage.blobs import Container
 from core.storage.tables import MAX_OPERATIONS, Insert, Table
-from core.transcription.models import Chunk, ChunkResult, Job, Pointer, Source
+from core.transcription.models import Chunk, ChunkResult, Job, Part, PartFile, Pointer, Source
 
 _LIST = "list"
 
 
 def _chunk_key(index: int) -> str:
     return f"chunk_{index:04d}"
+
+
+def _part_key(index: int) -> str:
+    return f"part_{index:04d}"
 
 
 class JobStore:
@@ -38,9 +42,33 @@ class JobStore:
     async def set_source(self, container: str, name: str, source: Source) -> None:
         await self._jobs.put(source, f"source_{fingerprint(container, name)}", "source")
 
-    async def create(self, job: Job) -> Job:
+    async def note_part(self, book_id: str, file: PartFile) -> None:
+        """Note a file as a part of a book, unless a newer one is."""
+        partition, key = f"files_{book_id}", f"file_{file.part:04d}"
+
+        def take(known: PartFile) -> PartFile | None:
+            return file if known.modified <= file.modified else None
+
+        try:
+            await self._jobs.insert(file, partition, key)
+        except ConflictError:
+            await self._jobs.update(PartFile, partition, key, take)
+
+    async def replace_parts(self, book_id: str, file: PartFile) -> None:
+        """Note a file as all of a book: what was noted of earlier parts is forgotten."""
+        async for stored in self._jobs.each(PartFile, f"files_{book_id}"):
+            if stored.value.part != file.part and stored.value.modified < file.modified:
+                await self._jobs.delete_unchanged(stored)
+        await self.note_part(book_id, file)
+
+    async def part_files(self, book_id: str) -> list[PartFile]:
+        """Return what is noted as the parts of a book, in order."""
+        return [stored.value async for stored in self._jobs.each(PartFile, f"files_{book_id}", "file_")]
+
+    async def create(self, job: Job, parts: Sequence[Part]) -> Job:
         """Add a job to its month's list and to the table; return it, or the one that is there already."""
         await self._jobs.put_in_month(Pointer(job_id=job.id), _LIST, job.created_at, job.id)
+        await self._add(job.id, [Insert(_part_key(part.index), part) for part in parts])
         try:
             await self._jobs.insert(job, job.id, "job")
         except ConflictError:
@@ -79,12 +107,26 @@ class JobStore:
 
     async def add_chunks(self, job_id: str, chunks: Sequence[Chunk]) -> None:
         """Insert the rows of a plan; the rows of an earlier try stay as they are."""
-        for start in range(0, len(chunks), MAX_OPERATIONS):
-            batch = [Insert(_chunk_key(c.index), c) for c in chunks[start : start + MAX_OPERATIONS]]
+        await self._add(job_id, [Insert(_chunk_key(chunk.index), chunk) for chunk in chunks])
+
+    async def _add(self, job_id: str, inserts: Sequence[Insert]) -> None:
+        for start in range(0, len(inserts), MAX_OPERATIONS):
             try:
-                await self._jobs.transact(job_id, batch)
+                await self._jobs.transact(job_id, inserts[start : start + MAX_OPERATIONS])
             except ConflictError:
                 continue
+
+    async def parts(self, job_id: str) -> list[Part]:
+        """Return the files of a job in their order."""
+        return [stored.value async for stored in self._jobs.each(Part, job_id, "part_")]
+
+    async def part(self, job_id: str, index: int) -> Part:
+        """Raises NotFoundError."""
+        return (await self._jobs.get(Part, job_id, _part_key(index))).value
+
+    async def set_part(self, job_id: str, part: Part) -> None:
+        """Write down what was found in a file."""
+        await self._jobs.put(part, job_id, _part_key(part.index))
 
     async def chunk(self, job_id: str, index: int) -> Chunk:
         """Raises NotFoundError."""
@@ -105,7 +147,10 @@ class JobStore:
         or has failed meanwhile.
         """
         key, at = _chunk_key(chunk.index), now()
-        halves = [Chunk(index=i, cut=c, updated_at=at) for i, c in zip(chunk.halves, cuts, strict=True)]
+        halves = [
+            Chunk(index=index, part=chunk.part, cut=cut, updated_at=at)
+            for index, cut in zip(chunk.halves, cuts, strict=True)
+        ]
         inserts = [Insert(_chunk_key(half.index), half) for half in halves]
 
         def retire(row: Chunk) -> Chunk | None:
@@ -136,6 +181,15 @@ class JobStore:
         """Delete the results of all chunks; none is fine."""
         await self._work.delete_prefix(f"{job_id}/")
 
+    async def copy_result(self, job_id: str, index: int, to_job_id: str, to_index: int) -> bool:
+        """Give a chunk the result of another one; tell whether there was any."""
+        try:
+            content = await self.result(job_id, index)
+        except NotFoundError:
+            return False
+        await self._work.write(f"{to_job_id}/{_chunk_key(to_index)}.json", content, "application/json")
+        return True
+
     async def result(self, job_id: str, index: int) -> bytes:
         """Return a ChunkResult as JSON, for whoever has many to take them in one by one.
 
@@ -160,4 +214,4 @@ class JobStore:
 def in_order(chunks: Sequence[Chunk]) -> list[Chunk]:
     """Return chunks in the order of their time, without those that were split."""
     whole = [chunk for chunk in chunks if chunk.status != "split"]
-    return sorted(whole, key=lambda chunk: chunk.cut["start_seconds"])
+    return sorted(whole, key=lambda chunk: (chunk.part, chunk.cut["start_seconds"]))

@@ -1,26 +1,29 @@
 """What a job works for, as the steps see it: whoever wants recordings transcribed implements `Target`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from core.ai import Bill, Hints
-from core.catalog.models import MediaFile
 from core.storage.blobs import Container
-from core.transcription.models import Job, TargetKind
+from core.transcription.models import Job, Part, TargetKind
 
 if TYPE_CHECKING:
-    from core.transcription.audio import Plan, Probe
     from core.transcription.transcript import Transcript
 
 
 @dataclass(frozen=True)
 class Recording:
-    """What ingest has found: the copy of the file, what it says of itself, and where it will be cut."""
+    """What `ingest` has found: the files that are of use, and what the first of them say of the whole."""
 
-    audio: MediaFile
-    probe: "Probe"
-    plan: "Plan"
+    parts: Sequence[Part]
+    tags: Mapping[str, str]
+    cover: bytes | None
+
+    @property
+    def duration_seconds(self) -> float:
+        """How long all parts take together."""
+        return round(sum(part.duration_seconds for part in self.parts), 3)
 
 
 class Target(Protocol):
@@ -44,11 +47,14 @@ class Target(Protocol):
     async def show_status(self, job: Job) -> None:
         """Follow a job's status and reason."""
 
-    async def describe(self, job: Job, recording: Recording) -> str:
-        """Take in what a recording says of itself, and return the title that the job is listed under."""
+    async def describe(self, job: Job, recording: Recording) -> Job:
+        """Take in what a recording says of itself; return the job with its title, and its cover if any."""
 
-    async def attach(self, job: Job, prefix: str, transcript: "Transcript") -> None:
-        """Take the transcript, whose forms are in `media` under `prefix` + .json, .txt, .srt, .vtt."""
+    async def attach(self, job: Job, parts: Sequence[Part], prefix: str, transcript: "Transcript") -> None:
+        """Take the transcript, whose forms are in `media` under `prefix` + .json, .txt, .srt, .vtt.
+
+        It is of all `parts`, on one timeline. One with gaps replaces none that is there.
+        """
 
     async def hints(self, job: Job) -> Hints:
         """Return what helps the speech model to hear right."""

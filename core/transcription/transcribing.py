@@ -163,24 +163,25 @@ class Transcribe:
         """
         from core.transcription import audio
 
-        probe, reader = self._source(job)
+        probe, reader = await self._source(job, chunk)
         halves = await self._workshop.decode(probe, audio.halve, reader, probe, audio.Cut(**chunk.cut))
         return await self._store.split_chunk(job.id, chunk, [asdict(half) for half in halves])
 
     async def _cut(self, job: Job, chunk: Chunk, target: BinaryIO, form: AudioFormat) -> "CutAudio":
         from core.transcription import audio
 
-        probe, reader = self._source(job)
+        probe, reader = await self._source(job, chunk)
         cut = audio.Cut(**chunk.cut)
         return await self._workshop.decode(probe, audio.cut, reader, probe, cut, target, form)
 
-    def _source(self, job: Job) -> tuple["Probe", "BlockReader"]:
+    async def _source(self, job: Job, chunk: Chunk) -> tuple["Probe", "BlockReader"]:
         from core.transcription import audio
 
-        assert job.audio_blob is not None and job.audio_etag is not None and job.probe is not None
+        part = await self._store.part(job.id, chunk.part)
+        assert part.audio is not None and part.audio_etag is not None and part.probe is not None
         media = self._targets[job.target].media
-        reader = self._workshop.reader(media, job.audio_blob, job.audio_etag, job.size)
-        return audio.Probe(**job.probe), reader
+        reader = self._workshop.reader(media, part.audio.blob, part.audio_etag, part.audio.size)
+        return audio.Probe(**part.probe), reader
 
 
 def _may_be_split(chunk: Chunk, piece: "CutAudio") -> bool:

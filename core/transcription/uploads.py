@@ -43,6 +43,12 @@ class UploadRequest(BaseModel):
     size_bytes: int = Field(gt=0)
     content_type: Annotated[str, StringConstraints(max_length=100)]
     audiobook_id: Annotated[str, StringConstraints(pattern=ID_PATTERN)] | None = None
+    part: int | None = Field(
+        None,
+        ge=0,
+        le=9999,
+        description="Its place among the files of a book; without it, the file is all of it.",
+    )
 
 
 class Upload(BaseModel):
@@ -57,6 +63,7 @@ class Upload(BaseModel):
     file_name: str
     size: int
     content_type: str
+    part: int | None = None
     created_at: datetime
 
 
@@ -147,6 +154,7 @@ class Uploads:
             file_name=request.filename,
             size=request.size_bytes,
             content_type=request.content_type,
+            part=request.part,
             created_at=at,
         )
         await self._operations.record("upload.begun", caller.user_id, upload.audiobook_id, origin, upload.id)

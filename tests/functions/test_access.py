@@ -19,7 +19,7 @@ from schemathesis.schemas import BaseSchema
 
 from core.accounts.keys import KeyRing
 from core.accounts.tokens import AccessTokens
-from core.catalog.models import Book, MediaFile, Money, PersonName, SeriesPlace, Visibility, name_id
+from core.catalog.models import AudioPart, Book, Money, PersonName, SeriesPlace, Visibility, name_id
 from core.errors import UnauthenticatedError
 from core.ids import new_id, now
 from core.settings import Settings
@@ -281,7 +281,7 @@ async def stock(aloud: Aloud, owner_id: str) -> dict[str, str]:
                 price=Money(amount=amount),
                 visibility=visibility,
                 processing_status="ready",
-                audio=MediaFile(blob=f"{name}.mp3", content_type="audio/mpeg", size=1),
+                parts=(AudioPart(blob=f"{name}.mp3", content_type="audio/mpeg", size=1),),
                 transcript_prefix=name,
                 created_at=now(),
                 updated_at=now(),

@@ -126,14 +126,27 @@ async def test_a_book_takes_title_people_chapters_and_cover_from_its_file(
     assert (headers["Content-Type"], Image.open(io.BytesIO(shown)).format) == ("image/webp", "WEBP")
 
 
-async def test_every_kind_of_recording_becomes_a_book(aloud: Aloud) -> None:
+async def test_a_folder_with_every_kind_of_recording_becomes_one_book(aloud: Aloud) -> None:
     kinds = ("mp3", "bare mp3", "alac", "flac", "opus", "vorbis", "wav")
     for kind in kinds:  # what a file is called does not matter
         await aloud.upload(f"kinds/{kind}.bin", make_audio(kind, 12, sounds=SPOKEN))
-    for kind in kinds:
-        job = await aloud.settled(f"kinds/{kind}.bin")
-        assert (job["status"], job["reason"]) == ("ready", None), kind
-        assert job["duration_seconds"] == pytest.approx(12, abs=0.1), kind
+    job = await aloud.settled("kinds/")
+    assert (job["status"], job["reason"], job["chunks"]["total"]) == ("ready", None, 7)
+    book = await aloud.book_of("kinds/")
+    parts = book["parts"]
+    assert [part["title"] for part in parts] == sorted(kinds)
+    for part in parts:
+        assert part["duration_seconds"] == pytest.approx(12, abs=0.1), part["title"]
+    path = f"/api/v1/audiobooks/{book['id']}/stream"
+    for part in parts:
+        status, link, _ = await aloud.call("GET", f"{path}?redirect=false&part={part['index']}")
+        assert status == 200
+        async with aiohttp.ClientSession() as http, http.head(link["url"]) as answer:
+            assert (answer.content_type, answer.content_length) == (part["content_type"], part["size_bytes"])
+    assert (await aloud.call("GET", f"{path}?part=8"))[0] == 404
+    written = await transcript(aloud, book["id"], "json")
+    assert written["duration_seconds"] == pytest.approx(84, abs=0.5)
+    assert written["segments"][-1]["end_seconds"] > parts[-1]["start_seconds"]
 
 
 REJECTED = {

@@ -30,10 +30,11 @@ let secondNow = -1;
 let frame = 0;
 let toastTimer = 0;
 
-const source = new Source(audio, book, (sentence) => {
+const starts = player.dataset.parts.split(" ").map(Number);
+const source = new Source(audio, book, starts, (sentence) => {
   find("[data-message]").textContent = sentence;
 });
-const progress = new Progress(audio, player.dataset, (seconds) => {
+const progress = new Progress(audio, source, player.dataset, (seconds) => {
   if (linkedSecond() !== null) return;
   show(seconds);
   source.seek(seconds);
@@ -213,7 +214,7 @@ function setSpeed(rate) {
 // What the recording does
 
 function run() {
-  show(audio.currentTime);
+  show(source.time);
   frame = audio.paused ? 0 : requestAnimationFrame(run);
 }
 
@@ -223,7 +224,7 @@ audio.addEventListener("play", () => {
   frame = requestAnimationFrame(run);
 });
 for (const name of ["pause", "ended"]) audio.addEventListener(name, showPlaying);
-audio.addEventListener("seeked", () => show(audio.currentTime));
+audio.addEventListener("seeked", () => show(source.time));
 audio.addEventListener("volumechange", () => {
   const button = find("[data-mute]");
   button.toggleAttribute("data-on", audio.muted);

@@ -10,6 +10,7 @@ const LONGEST_STEP = 3; // seconds of playing between two signs of it
 
 export class Progress {
   #audio;
+  #source;
   #book;
   #device = deviceId();
   #unsent;
@@ -23,8 +24,9 @@ export class Progress {
   #heardUntil = null;
 
   /** `page` is what the page says of book, listener and place; `onMoved(seconds)` is called where another device went on. */
-  constructor(audio, page, onMoved) {
+  constructor(audio, source, page, onMoved) {
     this.#audio = audio;
+    this.#source = source;
     this.#book = page.book;
     this.#known = Date.parse(page.recorded) || 0;
     this.#unsent = new Unsent(page.listener, page.token);
@@ -34,11 +36,12 @@ export class Progress {
     audio.addEventListener("timeupdate", () => this.#play());
     audio.addEventListener("seeking", () => (this.#heardUntil = null));
     audio.addEventListener("pause", () => {
-      if (audio.readyState) this.save(audio.currentTime);
+      if (audio.readyState) this.save(source.time);
     });
     audio.addEventListener("ended", () => {
+      if (!source.isLast) return;
       this.#completed = true;
-      this.save(audio.currentTime);
+      this.save(source.time);
     });
     addEventListener("pagehide", () => this.#leave());
     addEventListener("online", () => this.#send());
@@ -82,7 +85,8 @@ export class Progress {
   }
 
   #play() {
-    const { currentTime: now, paused, seeking, playbackRate } = this.#audio;
+    const { paused, seeking, playbackRate } = this.#audio;
+    const now = this.#source.time;
     if (seeking) return;
     const step = this.#heardUntil === null ? 0 : now - this.#heardUntil;
     this.#heardUntil = paused ? null : now;
@@ -95,7 +99,7 @@ export class Progress {
   /** Add what was heard to the stretch that goes on, or to a new one after a long pause. */
   #count() {
     if (!this.#heard) return;
-    const [step, now] = [this.#heard, this.#audio.currentTime];
+    const [step, now] = [this.#heard, this.#source.time];
     this.#heard = 0;
     this.#unsent.change((state) => {
       const at = new Date();
@@ -144,7 +148,7 @@ export class Progress {
 
   #leave() {
     clearTimeout(this.#settling);
-    if (!this.#audio.paused) this.#note(this.#audio.currentTime);
+    if (!this.#audio.paused) this.#note(this.#source.time);
     this.#count();
     this.#unsent.flushNow(this.#book, this.#stretch);
   }

@@ -1,3 +1,5 @@
+import { lastAtOrBefore } from "./timeline.js";
+
 const RENEW_BEFORE_MS = 60_000;
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 const RETRY_AFTER_MS = [0, 1_000, 4_000];
@@ -14,10 +16,12 @@ export async function fetchJson(url) {
   throw new RefusedError((answer.status < 500 && problem?.detail) || "The server cannot answer right now.");
 }
 
-/** Keeps an audio element fed from links that end after a while, without losing the place. */
+/** Keeps an audio element fed from links that end after a while, file after file, without losing the place. */
 export class Source {
   #audio;
   #address;
+  #starts;
+  #part = 0;
   #onTrouble;
   #expires = 0;
   #failures = 0;
@@ -25,19 +29,34 @@ export class Source {
   #timer = 0;
   #position = 0;
 
-  /** `onTrouble(sentence)` is called when the recording cannot be had, and with "" when it can again. */
-  constructor(audio, bookId, onTrouble) {
+  /**
+   * `starts` are the seconds at which the book's files begin. `onTrouble(sentence)` is called when the
+   * recording cannot be had, and with "" when it can again.
+   */
+  constructor(audio, bookId, starts, onTrouble) {
     this.#audio = audio;
     this.#address = `/api/v1/audiobooks/${bookId}/stream?redirect=false`;
+    this.#starts = starts;
     this.#onTrouble = onTrouble;
     audio.addEventListener("error", () => this.#recover());
     audio.addEventListener("timeupdate", () => {
-      if (!audio.error && !this.#loading) this.#position = audio.currentTime;
+      if (!audio.error && !this.#loading) this.#position = this.time;
     });
+    audio.addEventListener("ended", () => this.#goOn());
     audio.addEventListener("playing", () => {
       this.#failures = 0;
       onTrouble("");
     });
+  }
+
+  /** Where in the whole book the recording is, in seconds. */
+  get time() {
+    return this.#loading ? this.#position : this.#starts[this.#part] + this.#audio.currentTime;
+  }
+
+  /** Whether this is the last of the book's files. */
+  get isLast() {
+    return this.#part + 1 >= this.#starts.length;
   }
 
   /** Begin to load, at a position in seconds. */
@@ -49,8 +68,9 @@ export class Source {
   /** Go to a position, loading anew if the link has ended. */
   async seek(position) {
     this.#position = position;
-    if (this.#isStale) await this.#reload();
-    else this.#audio.currentTime = position;
+    const playing = !this.#audio.paused;
+    if (this.#isStale || this.#partAt(position) !== this.#part) await this.#reload(playing);
+    else this.#audio.currentTime = position - this.#starts[this.#part];
   }
 
   async play() {
@@ -63,9 +83,19 @@ export class Source {
     return Date.now() > this.#expires - RENEW_BEFORE_MS / 2;
   }
 
+  /** After the end of a file, play the next one. */
+  #goOn() {
+    if (this.isLast) return;
+    this.#position = this.#starts[this.#part + 1];
+    this.#reload(true);
+  }
+
+  #partAt(position) {
+    return Math.max(0, lastAtOrBefore(this.#starts.length, (i) => this.#starts[i], position));
+  }
+
   /** Take a new link, and go on playing if it was playing. */
-  async #reload() {
-    const playing = !this.#audio.paused;
+  async #reload(playing = !this.#audio.paused) {
     if ((await this.#load()) && playing) await this.#start();
   }
 
@@ -79,13 +109,18 @@ export class Source {
 
   async #fetchLink() {
     try {
-      const link = await fetchJson(this.#address);
+      let [part, link] = [-1, null];
+      while (part !== this.#partAt(this.#position)) {
+        part = this.#partAt(this.#position); // which may be another one by the time that the link is here
+        link = await fetchJson(this.#address + (this.#starts.length > 1 ? `&part=${part + 1}` : ""));
+      }
       this.#expires = Date.parse(link.expires_at);
       const wait = this.#expires - Date.now() - RENEW_BEFORE_MS;
       clearTimeout(this.#timer);
       this.#timer = setTimeout(() => this.#renew(), Math.min(Math.max(wait, 1_000), LONGEST_TIMER_MS));
+      this.#part = part;
       this.#audio.src = link.url;
-      this.#audio.currentTime = this.#position;
+      this.#audio.currentTime = this.#position - this.#starts[part];
       this.#onTrouble("");
       return true;
     } catch (error) {

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from core.catalog.models import Book, MediaFile
+from core.catalog.models import AudioPart, Book
 from core.catalog.removal import KEPT_DAYS, Removal
 from core.catalog.shelves import Complete, Shelves
 from core.catalog.store import BookStore, ChangeStore
@@ -15,7 +15,7 @@ from core.catalog.work import CatalogWork, Shelve
 from core.ids import new_id, now
 from core.settings import Settings
 from core.storage import StorageAccount, Watch
-from core.transcription.models import Job
+from core.transcription.models import Job, Part
 from core.transcription.store import JobStore
 from core.wiring import build
 from localhost.azurite import Azurite
@@ -52,8 +52,8 @@ class Instance:
         book = make_book(visibility="draft", transcript_prefix="", **fields)
         job_id = new_id()
         folder = f"{book.id}/{job_id}/"
-        audio = MediaFile(blob=f"{folder}audio.mp3", content_type="audio/mpeg", size=5)
-        book = book.model_copy(update={"audio": audio, "transcript_prefix": f"{folder}transcript-1"})
+        audio = AudioPart(blob=f"{folder}audio.mp3", content_type="audio/mpeg", size=5)
+        book = book.model_copy(update={"parts": (audio,), "transcript_prefix": f"{folder}transcript-1"})
         for name in ("audio.mp3", "transcript-1.json"):
             await self.media.write(f"{folder}{name}", b"words", "text/plain")
         await self.books.create(book)
@@ -67,21 +67,29 @@ class Instance:
     async def with_job(self, *, is_rejected: bool = False) -> Book:
         """Store such a book with all that is kept elsewhere of its making; of a rejected one, only that."""
         book = await self.withdrawn()
-        assert book.audio is not None
-        job_id = book.audio.blob.split("/")[1]
+        job_id = book.parts[0].blob.split("/")[1]
         if is_rejected:
             await self.media.delete_prefix(f"{book.id}/")
             book = book.model_copy(update={"job_id": job_id})
-            gone = {"audio": None, "transcript_prefix": None, "processing_status": "rejected"}
+            gone: dict[str, Any] = {"parts": (), "transcript_prefix": None, "processing_status": "rejected"}
             await self.set(book, job_id=job_id, **gone)
         etag = await self.drops.write(f"{job_id}/audio.mp3", b"words", "audio/mpeg")
         await self.results.write(f"{job_id}/chunk_0000.json", b"{}", "application/json")
         job = Job(
-            id=job_id, target_id=book.id, container="uploads", blob_name=f"{job_id}/audio.mp3", etag=etag,
-            size=5, status="ready", chunk_seconds=330, title=book.title,
+            id=job_id, target_id=book.id, container="uploads", blob_name=f"{job_id}/audio.mp3", size=5,
+            status="ready", chunk_seconds=330, title=book.title,
             created_at=now(), run_started_at=now(), updated_at=now(),
         )  # fmt: skip
-        await self.jobs.create(job)
+        part = Part(
+            index=1,
+            blob_name=job.blob_name,
+            file_name="a.mp3",
+            etag=etag,
+            size=5,
+            digest=None,
+            modified=now(),
+        )
+        await self.jobs.create(job, [part])
         return book
 
     async def set(self, book: Book, **fields: Any) -> None:
@@ -124,7 +132,7 @@ async def test_only_what_nobody_has_bought_and_nobody_sells_goes_and_not_before_
         assert not {gone.id, sold.id, back.id} & set(await instance.noted())
         assert [name async for name in instance.drops.names(f"{rejected.job_id}/")] == []
         book = await instance.books.book(gone.id)
-        assert (book.title, book.audio, book.processing_status) == (gone.title, None, "waiting")
+        assert (book.title, book.parts, book.processing_status) == (gone.title, (), "waiting")
         assert "deleted" in (book.processing_reason or "")
         await instance.set(busy, processing_status="ready")
         await instance.removal.run()
@@ -140,19 +148,18 @@ async def test_a_removal_cut_off_is_finished_and_takes_nothing_that_came_since(s
     async def check(instance: Instance, data: Book) -> None:
         """A book never names a file that is not there; then its owner sends another recording."""
         book = await instance.books.book(data.id)
-        if book.audio is not None:
+        if book.parts:
             assert await instance.files(book) == 2
             return
         blob = f"{book.id}/another/audio.mp3"
         await instance.media.write(blob, b"words", "audio/mpeg")
-        await instance.set(book, audio=MediaFile(blob=blob, content_type="audio/mpeg", size=5))
+        await instance.set(book, parts=(AudioPart(blob=blob, content_type="audio/mpeg", size=5),))
 
     async def check_done(instance: Instance, data: Book) -> None:
         left = [name async for name in instance.media.names(f"{data.id}/")]
-        audio = (await instance.books.book(data.id)).audio
-        assert left == ([] if audio is None else [f"{data.id}/another/audio.mp3"])
-        assert data.audio is not None
-        job_id = data.audio.blob.split("/")[1]
+        audio = (await instance.books.book(data.id)).parts
+        assert left == ([] if not audio else [f"{data.id}/another/audio.mp3"])
+        job_id = data.parts[0].blob.split("/")[1]
         for container in (instance.drops, instance.results):
             assert [name async for name in container.names(f"{job_id}/")] == []
         assert data.id not in await instance.noted()

@@ -7,7 +7,7 @@ import pytest_asyncio
 
 from core.accounts.models import User
 from core.caller import Caller
-from core.catalog.models import Book, MediaFile
+from core.catalog.models import AudioPart, Book
 from core.commerce.models import Answer, CheckoutWish, OrderView, Owned
 from core.commerce.store import CommerceStore
 from core.ids import new_id, now
@@ -52,8 +52,8 @@ class Shop:
     async def stock(self, title: str = "A book", **fields: Any) -> Book:
         """Put a book with audio and transcript on the shelf, but not into the index."""
         book = make_book(title, **fields)
-        audio = MediaFile(blob=f"{book.id}.mp3", content_type="audio/mpeg", size=1)
-        book = book.model_copy(update={"audio": audio, "transcript_prefix": book.id})
+        audio = AudioPart(blob=f"{book.id}.mp3", content_type="audio/mpeg", size=1)
+        book = book.model_copy(update={"parts": (audio,), "transcript_prefix": book.id})
         await self.books.insert(book, book.id, "book")
         await self.media.write(f"{book.id}.txt", b"words", "text/plain")
         return book

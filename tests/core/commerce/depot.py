@@ -3,7 +3,7 @@
 from typing import Any
 
 from core.caller import Caller
-from core.catalog.models import Book, MediaFile
+from core.catalog.models import AudioPart, Book, MediaFile
 from core.commerce.archive_store import Archive, ArchiveStore
 from core.commerce.archives import PackBooks
 from core.ids import new_id
@@ -42,7 +42,7 @@ class Depot(Shop):
         await self.media.write(f"{folder}/audio.mp3", audio, "audio/mpeg")
         await self.media.write(f"{folder}/cover/1024.jpg", b"cover", "image/jpeg")
         files: dict[str, Any] = {
-            "audio": MediaFile(blob=f"{folder}/audio.mp3", content_type="audio/mpeg", size=len(audio)),
+            "parts": (AudioPart(blob=f"{folder}/audio.mp3", content_type="audio/mpeg", size=len(audio)),),
             "cover": MediaFile(blob=f"{folder}/cover/1024.jpg", content_type="image/jpeg", size=5),
         }
         if text is not None:

@@ -228,7 +228,7 @@ async def test_only_what_one_may_hear_goes_into_a_zip(depot: Depot, ada: Caller)
     book, other = await depot.fill("Emma"), await depot.fill("Persuasion")
     draft = await depot.fill("Sanditon", visibility="draft")
     silent = await depot.fill("Lady Susan", audio=b"", price={"amount": 0, "currency": "USD"})
-    await depot.services.catalog.update(silent.id, lambda b: b.model_copy(update={"audio": None}))
+    await depot.services.catalog.update(silent.id, lambda b: b.model_copy(update={"parts": ()}))
     await depot.give(ada, book)
     await depot.give(ada, other, "pending")
     for wanted, error in ((other.id, NotOwnedError), (draft.id, NotFoundError), (silent.id, ConflictError)):
@@ -257,8 +257,8 @@ async def test_a_recording_that_is_replaced_meanwhile_ends_the_zip(depot: Depot,
     await depot.give(ada, book)
     begun = await depot.archives.begin([book.id], ada)
     assert (await depot.step(ada, begun.id)).is_under_way
-    assert book.audio is not None
-    await depot.media.write(book.audio.blob, AUDIO[::-1], "audio/mpeg")
+    assert book.parts
+    await depot.media.write(book.parts[0].blob, AUDIO[::-1], "audio/mpeg")
     archive = await depot.work_off(ada, begun.id)
     assert (archive.status, archive.size) == ("failed", None)
     assert archive.reason is not None and "replaced" in archive.reason

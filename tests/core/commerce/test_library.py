@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 
 from core.caller import Caller
+from core.catalog.models import AudioPart
 from core.errors import ConflictError, NotFoundError, NotOwnedError
 from core.ids import now
 from localhost.azurite import Azurite
@@ -66,6 +67,29 @@ async def test_each_book_has_a_link_for_each_of_its_files(
         assert content == (b"sound" if form == "original" else f"{form}: words ".encode())
 
 
+async def test_each_file_of_a_recording_has_its_own_name_and_link(
+    depot: Depot, ada: Caller, http: aiohttp.ClientSession
+) -> None:
+    whole = await depot.fill("Emma")
+    await depot.media.write(f"{whole.id}/two.flac", b"more sound", "audio/flac")
+    second = AudioPart(blob=f"{whole.id}/two.flac", content_type="audio/flac", size=10, title="Chapter: 2")
+    first = whole.parts[0].model_copy(update={"title": "Chapter 1"})
+    await depot.catalog.update(whole.id, lambda b: b.model_copy(update={"parts": (first, second)}))
+    await depot.give(ada, whole)
+    ((book,), _) = await depot.library.books(ada.user_id, 1)
+    names = []
+    for url in book.original_parts:
+        async with http.get(url) as answer:
+            names.append(unquote(answer.headers["Content-Disposition"].partition("filename*=UTF-8''")[2]))
+    assert names == ["Emma - 01 Chapter 1.mp3", "Emma - 02 Chapter 2.flac"]
+    link = await depot.library.download(whole.id, "original", ada, 2)
+    assert urlsplit(link.url).path == urlsplit(book.original_parts[1]).path
+    with pytest.raises(NotFoundError):
+        await depot.library.download(whole.id, "original", ada, 3)
+    packed = [entry.name for entry in await depot.library.entries((whole.id,)) if not entry.is_text]
+    assert [name.rpartition("/")[2] for name in packed] == [*names, "cover.jpg"]
+
+
 async def test_a_link_reads_one_file_for_a_few_minutes_and_does_nothing_else(
     depot: Depot, ada: Caller, http: aiohttp.ClientSession
 ) -> None:
@@ -75,9 +99,9 @@ async def test_a_link_reads_one_file_for_a_few_minutes_and_does_nothing_else(
     parts = urlsplit(link.url)
     assert parse_qs(parts.query)["sp"] == ["r"] and parse_qs(parts.query)["sr"] == ["b"]
     assert link.expires_at - now() <= timedelta(minutes=15)
-    assert other.audio is not None and book.audio is not None
-    elsewhere = urlunsplit(parts._replace(path=parts.path.replace(book.audio.blob, other.audio.blob)))
-    container = urlunsplit(parts._replace(path=parts.path.removesuffix(f"/{book.audio.blob}")))
+    assert other.parts
+    elsewhere = urlunsplit(parts._replace(path=parts.path.replace(book.parts[0].blob, other.parts[0].blob)))
+    container = urlunsplit(parts._replace(path=parts.path.removesuffix(f"/{book.parts[0].blob}")))
     longer = link.url.replace(parse_qs(parts.query)["se"][0].replace(":", "%3A"), "2099-01-01T00%3A00%3A00Z")
     assert longer != link.url
     headers = {"x-ms-blob-type": "BlockBlob"}

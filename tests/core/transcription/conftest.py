@@ -11,7 +11,8 @@ from core.wiring import Services, build
 from localhost.azurite import Azurite
 from tests.scripted_ai import ScriptedAi
 
-Drop = Callable[[str, bytes], Awaitable[Job]]
+Drop = Callable[[str, bytes], Awaitable[Job | None]]
+Complete = Callable[[str], Awaitable[Job]]
 
 
 @pytest_asyncio.fixture(scope="module")
@@ -38,10 +39,22 @@ async def services(azurite: Azurite, ai: ScriptedAi) -> AsyncIterator[Services]:
 def drop(services: Services) -> Drop:
     """Write a file into `uploads` and tell the pipeline of it."""
 
-    async def write(name: str, content: bytes) -> Job:
+    async def write(name: str, content: bytes) -> Job | None:
         await services.transcription._drops._uploads.write(name, content, "application/octet-stream")
-        job = await services.transcription.accept_drop("uploads", name)
-        assert job is not None
-        return job
+        return await services.transcription.accept_drop("uploads", name)
 
     return write
+
+
+@pytest.fixture(scope="module")
+def complete(services: Services) -> Complete:
+    """Do the steps of a job, as the host would, until it is final, and return it."""
+    rooms = services.transcription
+
+    async def work(job_id: str) -> Job:
+        while not (job := await rooms._store.job(job_id)).is_final:
+            for queue, step in await rooms._progress.calls_for(job):
+                await rooms.run(queue, step)
+        return job
+
+    return work

@@ -36,6 +36,7 @@ def fresh(ai: ScriptedAi) -> None:
 async def begin(services: Services, drop: Drop, sounds: Iterable[tuple[float, float]] = (SOUND,)) -> Job:
     """Return the job of a recording that is one chunk, planned and ready to be heard."""
     job = await drop(f"hearing {next(number)}.mp3", record(tuple(sounds)))
+    assert job is not None
     await services.transcription.run("ingest", Step(job_id=job.id))
     return job
 

@@ -30,6 +30,7 @@ async def planned(services: Services, drop: Drop, kind: str) -> tuple[Job, Chunk
         kind, 30, markers=[2, 12, 22], sounds=SOUNDS, rate=None if kind == "opus" else 16_000
     )
     job = await drop(f"split.{kind}", content)
+    assert job is not None
     await services.transcription.run("ingest", Step(job_id=job.id))
     store = services.transcription._store
     (chunk,) = await store.chunks(job.id)

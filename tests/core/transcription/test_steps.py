@@ -80,8 +80,7 @@ async def test_two_planners_at_once_leave_one_plan_that_works(services: Services
     assert await status(services, job) == "ready"
     assert (await services.catalog.stored_chapters(job.target_id))[0].title == "A good title"
     book = await services.catalog.book(job.target_id)
-    assert book.audio is not None
-    assert (await services.catalog._media.facts(book.audio.blob)).size == book.audio.size
+    assert (await services.catalog._media.facts(book.parts[0].blob)).size == book.parts[0].size
 
 
 async def test_a_final_state_reaches_the_book_even_if_the_worker_dies_in_between(services: Services) -> None:
