@@ -23,6 +23,7 @@ SLOWEST_FILES = (
     "test_pages.py",
     "test_crashes.py",
     "test_access.py",
+    "test_catalog_contract.py",
     "test_long_book.py",
     "test_editing.py",
     "test_offline.py",
