@@ -12,6 +12,7 @@ from functions import (
     commerce,
     controls,
     feeds,
+    gifts,
     imports,
     listening,
     manage_pages,
@@ -19,12 +20,14 @@ from functions import (
     names,
     operations,
     pages,
+    payments,
     pipeline,
     sign_in_pages,
     static,
     tasks,
     uploads,
     users,
+    vouchers,
 )
 
 app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
@@ -38,6 +41,9 @@ for room in (
     imports,
     commerce,
     listening,
+    payments,
+    vouchers,
+    gifts,
     uploads,
     tasks,
     my_books,

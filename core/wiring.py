@@ -23,7 +23,7 @@ from core.catalog.store import COUNTED, BookStore, ChangeStore
 from core.catalog.work import CatalogWork
 from core.commerce.ownership import Ownership
 from core.commerce.records import Records
-from core.commerce.service import Commerce
+from core.commerce.service import Commerce, CommerceTables
 from core.commerce.store import CommerceStore
 from core.listening.service import Listening
 from core.listening.store import ListeningStore
@@ -224,8 +224,13 @@ def build(settings: Settings, account: StorageAccount | None = None) -> Services
     transcription = Transcription(settings, jobs, steps, progress, workshop, drops, operations)
     commerce = Commerce(
         settings,
-        users,
-        account.table("sales"),
+        CommerceTables(
+            users=users,
+            sales=account.table("sales"),
+            vouchers=account.table("vouchers"),
+            gifts=account.table("gifts"),
+            events=account.table("events"),
+        ),
         catalog,
         accounts,
         providers,

@@ -17,7 +17,8 @@ _COOKIE = re.compile(r"[\w.-]+", re.ASCII)
 _PORT = re.compile(r"\[([^\]]*)\](?::\d+)?|([^:]*):\d+")
 SAFE_METHODS = {"GET", "HEAD"}
 
-Access = Literal["anyone", "listener", "publisher", "publisher-of-it", "admin"]
+Access = Literal["anyone", "signed", "listener", "publisher", "publisher-of-it", "admin"]
+OPEN: frozenset[Access] = frozenset({"anyone", "signed"})  # whose signature fits, the room knows
 _EVERYONE: frozenset[Role] = frozenset({"listener", "publisher", "admin"})
 _ALLOWED: dict[Access, frozenset[Role]] = {
     "listener": _EVERYONE,
@@ -117,7 +118,7 @@ def check_form_token(session: str, token: str) -> None:
 
 def check_access(caller: Caller | None, access: Access) -> None:
     """Raises UnauthenticatedError or ForbiddenError."""
-    if access == "anyone":
+    if access in OPEN:
         return
     if caller is None:
         raise UnauthenticatedError("Sign in first.")

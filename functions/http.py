@@ -19,7 +19,7 @@ from core.caller import Caller, Origin
 from core.errors import UnauthenticatedError
 from core.storage.account import count_calls
 from core.wiring import Services
-from functions.callers import SAFE_METHODS, Access, check_access, find_caller, origin_of
+from functions.callers import OPEN, SAFE_METHODS, Access, check_access, find_caller, origin_of
 from functions.replies import Reply, finish, problem, respond
 from functions.requests import (
     MAX_BODY_BYTES,
@@ -189,7 +189,7 @@ def endpoint(
             request_id = request_id_of(req)
             try:
                 # what anyone may change, nobody's credentials are asked for: an expired token does not hinder
-                needs_none = access == "anyone" and method not in SAFE_METHODS
+                needs_none = access in OPEN and method not in SAFE_METHODS
                 is_confirmed = confirmed or access == "admin"
                 caller = None if needs_none else await find_caller(req, is_confirmed)
                 check_access(caller, access)

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from functions.callers import OPEN
 from functions.http import ENDPOINTS, Endpoint
 
 _PROBLEM = {
@@ -49,7 +50,7 @@ _FAILURES = {
 
 def _failures(endpoint: Endpoint) -> list[int]:
     codes = {422, 503} | set(endpoint.failures)
-    is_change, is_open = endpoint.method != "GET", endpoint.access == "anyone"
+    is_change, is_open = endpoint.method != "GET", endpoint.access in OPEN
     if not (is_change and is_open):
         codes |= {401}
     if endpoint.conditional:
@@ -79,7 +80,7 @@ def describe() -> str:
             "description": endpoint.description,
             "parameters": _parameters(endpoint),
             "responses": _responses(endpoint, references),
-            "security": [] if endpoint.access == "anyone" else [{"bearer": []}],
+            "security": [] if endpoint.access in OPEN else [{"bearer": []}],
             "x-access": endpoint.access,
         }
         if endpoint.body is not None:

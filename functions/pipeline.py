@@ -147,6 +147,7 @@ async def settle_settle_poison(msg: func.QueueMessage) -> None:
 async def sweep_orders(timer: func.TimerRequest) -> None:
     """Settle what was left open, and forget old requests."""
     await services().commerce.orders.sweep()
+    await services().commerce.webhooks.sweep()
 
 
 async def gather_files(msg: func.QueueMessage) -> None:

@@ -141,7 +141,7 @@ def finish(
     _log.info(
         "%s %s %s %.0f ms, %s storage calls in %s rounds [%s]",
         req.method,
-        req.url.partition("?")[0],
+        _loggable_path(req),
         response.status_code,
         seconds * 1000,
         calls.count,
@@ -149,3 +149,10 @@ def finish(
         request_id,
     )
     return response
+
+
+def _loggable_path(req: func.HttpRequest) -> str:
+    """Return the address without its query and without a code in it, which may open something."""
+    path: str = req.url.partition("?")[0]
+    code = req.route_params.get("code")
+    return path.replace(str(code), "…") if code else path

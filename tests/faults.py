@@ -29,11 +29,12 @@ class Fault:
     None of the tasks that made them goes on, and nothing is sent any more.
     """
 
-    def __init__(self, number: int, unheard: bool) -> None:
+    def __init__(self, number: int, unheard: bool, reads: bool = True) -> None:
         self.place: str | None = None
         self.gone = asyncio.Event()
         self._number = number
         self._unheard = unheard
+        self._reads = reads
         self._seen = 0
         self._on_their_way = 0
 
@@ -41,8 +42,10 @@ class Fault:
     async def watch(self, method: str, url: str) -> AsyncIterator[None]:
         if self.place is not None:
             raise Crash(self.place)
-        self._seen += 1
-        is_it, call = self._seen == self._number, f"call {self._seen}, {method} {url}"
+        counts = self._reads or method != "GET"
+        self._seen += counts
+        is_it = counts and self._seen == self._number
+        call = f"call {self._seen}, {method} {url}"
         if is_it and not self._unheard:
             self.place = f"before {call}"
             await self._stop()
@@ -72,6 +75,7 @@ async def crash_everywhere(
     check_done: Callable[[S, T], Awaitable[object]],
     *,
     in_sequence: bool = False,
+    reads: bool = True,
 ) -> list[str]:
     """Run `act` on fresh data with a crash before and after each of its storage calls; return the places.
 
@@ -80,6 +84,7 @@ async def crash_everywhere(
     next, and `check_done` sees the end. The last run of each kind crashes nowhere and has to end well.
     What they raise has a note of where the crash was. A flow whose calls go one by one, `in_sequence`, is not
     crashed before each as well: what that leaves is what the crash after the one before has left.
+    Nor, without `reads`, after what has changed nothing.
     """
     places: list[str] = []
     survivor = build(None)
@@ -87,7 +92,7 @@ async def crash_everywhere(
         for unheard in (True,) if in_sequence else (False, True):
             for number in itertools.count(1):
                 data = await prepare(survivor)
-                fault = Fault(number, unheard)
+                fault = Fault(number, unheard, reads)
                 try:
                     await _run_until_crash(build, fault, act, data)
                     if fault.place is not None:

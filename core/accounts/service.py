@@ -43,7 +43,10 @@ _WORK: TypeAdapter[AccountWork] = TypeAdapter(AccountWork)
 
 
 class Accounts:
-    """`registration`, `sessions`, `recovery`, `factors`, `profiles`, `holdings` and `administration`."""
+    """`registration`, `sessions`, `recovery`, `factors`, `profiles`, `holdings` and `administration`.
+
+    `throttles` count tries for other rooms too.
+    """
 
     def __init__(
         self,
@@ -70,7 +73,7 @@ class Accounts:
             KeyRing.read(keys, "access tokens"), site, timedelta(seconds=settings.access_token_seconds)
         )
         self._store = store
-        self._throttles = throttles
+        self.throttles = throttles
         self._queues = queues
         self._operations = operations
         self._backoff = Backoff(settings)
@@ -134,5 +137,5 @@ class Accounts:
         """Forget what is over: counted tries, and files of exports."""
         await self.holdings.sweep_exports()
         async for stored in self._store.attempts():
-            if self._throttles.is_over(stored.value):
+            if self.throttles.is_over(stored.value):
                 await self._store.forget_attempts(stored)

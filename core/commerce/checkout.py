@@ -9,7 +9,9 @@ from core.caller import Caller
 from core.catalog.models import Book
 from core.catalog.service import Catalog
 from core.commerce.cart import say_owned
+from core.commerce.discounts import Voucher
 from core.commerce.fulfilment import answer_of, begin_history
+from core.commerce.gifts import Gifts
 from core.commerce.models import (
     Answer,
     Cart,
@@ -23,9 +25,10 @@ from core.commerce.models import (
     sellable,
 )
 from core.commerce.orders import Orders
-from core.commerce.pricing import choose_currency, price_items, write_money
+from core.commerce.pricing import choose_currency, price_items, take_off, write_money
 from core.commerce.store import CommerceStore, idempotency_key
 from core.commerce.taxes import TaxRates
+from core.commerce.vouchers import Vouchers
 from core.errors import AloudError, ConflictError, InvalidError, PriceChangedError, UnavailableError
 from core.ids import fingerprint, new_id, now, owner_of, scoped_id, time_of
 from core.payments import Provider
@@ -44,6 +47,8 @@ class Checkout:
         catalog: Catalog,
         accounts: Accounts,
         orders: Orders,
+        vouchers: Vouchers,
+        gifts: Gifts,
         providers: Mapping[str, Provider],
         rates: TaxRates,
     ) -> None:
@@ -51,6 +56,8 @@ class Checkout:
         self._catalog = catalog
         self._accounts = accounts
         self._orders = orders
+        self._vouchers = vouchers
+        self._gifts = gifts
         self._providers = providers
         self._rates = rates
 
@@ -72,14 +79,19 @@ class Checkout:
             self._store.find_request(caller.user_id, request.key),
             self._store.find_cart(caller.user_id),
             self._accounts.profiles.show(caller.user_id),
-            self._orders.announce(order_id),
+            self._orders.announce(order_id, voucher=wish.voucher_code),
         )
         if known is not None:
             return await self._repeat(caller, request, known.value), True
         try:
             books = await self._choose(cart)
-            order = self._draft(order_id, [stored.value for stored in books], wish, request, buyer.email)
-            stored = await self._begin(order, books)
+            voucher = await self._find_voucher(caller, wish)
+            order = self._draft(
+                order_id, [stored.value for stored in books], wish, request, buyer.email, voucher
+            )
+            if wish.gift is not None:
+                await self._gifts.check(caller.user_id, wish.gift, order.total)
+            stored = await self._reserve(order, books)
         except AloudError as error:
             if error.status >= 500:
                 raise
@@ -101,13 +113,44 @@ class Checkout:
                 raise ConflictError(f"{title} is not on sale any more. Take it out of the cart.")
         return [found[entry.book_id] for entry in entries]
 
+    async def _find_voucher(self, caller: Caller, wish: CheckoutWish) -> Voucher | None:
+        if wish.voucher_code is None:
+            return None
+        return await self._vouchers.find(caller.user_id, wish.voucher_code)
+
+    async def _reserve(self, order: Order, books: Sequence[Stored[Book]]) -> Stored[Order] | Idempotency:
+        """Begin an order after its voucher was reserved; where there will be no order, it is given back.
+
+        Where nobody knows that, the message that was sent ahead finds out.
+        """
+        if order.voucher is None:
+            return await self._begin(order, books)
+        await self._vouchers.reserve(order.voucher, order.user_id, order.id)
+        try:
+            begun = await self._begin(order, books)
+        except ConflictError:
+            await self._vouchers.release(order.voucher, order.id)
+            raise
+        if isinstance(begun, Idempotency):
+            await self._vouchers.release(order.voucher, order.id)
+        return begun
+
     def _draft(
-        self, order_id: str, books: Sequence[Book], wish: CheckoutWish, request: OrderRequest, email: str
+        self,
+        order_id: str,
+        books: Sequence[Book],
+        wish: CheckoutWish,
+        request: OrderRequest,
+        email: str,
+        voucher: Voucher | None,
     ) -> Order:
         """Return the order that a wish means at the prices of this moment."""
         at = now()
         currency = wish.currency or choose_currency(books)
         items = price_items(books, currency, self._rates, wish.country)
+        if voucher is not None:
+            lines = [(item.book_id, item.price) for item in items]
+            items = take_off(items, self._vouchers.discounts(voucher, lines, currency))
         order = Order(
             id=order_id,
             user_id=owner_of(order_id),
@@ -115,6 +158,8 @@ class Checkout:
             currency=currency,
             country=wish.country,
             payment=Payment(method=wish.payment_method, email=email),
+            voucher=voucher.code if voucher else None,
+            gift=wish.gift,
             request=request,
             history=begin_history(at),
             created_at=at,

@@ -11,6 +11,7 @@ from core.commerce.models import (
     Actor,
     Answer,
     Cart,
+    ChoreKind,
     Failure,
     Idempotency,
     LetterKind,
@@ -49,7 +50,7 @@ class Fulfilment:
                 Owned(book_id=book_id, order_id=order.id, state="owned", acquired_at=paid.updated_at)
                 for book_id in order.grants
             ]
-            operations: list[Operation] = [*map(put_owned, owned), _letter(paid, "receipt")]
+            operations: list[Operation] = [*map(put_owned, owned), _letter(paid, "receipt"), *_chores(paid)]
             if cart is not None and cart.value.without(*order.book_ids) != cart.value:
                 operations.append(Replace(cart, cart.value.without(*order.book_ids)))
             return paid, operations
@@ -61,7 +62,7 @@ class Fulfilment:
 
         def step(order: Order, _: object) -> tuple[Order, list[Operation]]:
             failed = _change(order, "failed", actor, reason).model_copy(update={"is_open": False})
-            operations: list[Operation] = [remove_owned(book_id) for book_id in order.grants]
+            operations: list[Operation] = [*map(remove_owned, order.grants), *_chores(failed)]
             if order.answered:  # the buyer was told to wait
                 operations.append(_letter(failed, "order-failed"))
             return failed, operations
@@ -100,7 +101,7 @@ class Fulfilment:
         def step(order: Order, _: object) -> tuple[Order, list[Operation]]:
             refunded = _change(order, "refunded", "shop", "refunded").model_copy(update={"is_open": False})
             taken: list[Operation] = [remove_owned(book_id) for book_id in order.grants]
-            return refunded, [*taken, _letter(refunded, "order-refunded")]
+            return refunded, [*taken, _letter(refunded, "order-refunded"), *_chores(refunded)]
 
         return await self._take(stored, step, "paid")
 
@@ -144,7 +145,17 @@ def _with_payment(order: Order, **fields: Any) -> Order:
     return order.model_copy(update={"payment": order.payment.model_copy(update=known)})
 
 
-def _letter(order: Order, kind: LetterKind) -> Put:
+def _chores(order: Order) -> list[Operation]:
+    """Return what an order's new state means for its voucher and its gift, each with rows elsewhere."""
+    kinds: list[ChoreKind] = []
+    if order.voucher is not None and order.state != "refunded":
+        kinds.append("voucher")
+    if order.gift is not None and order.state != "failed":
+        kinds.append("gift" if order.state == "paid" else "gift-refunded")
+    return [_letter(order, kind) for kind in kinds]
+
+
+def _letter(order: Order, kind: LetterKind | ChoreKind) -> Put:
     return put_letter(Outbox(order_id=order.id, kind=kind, at=order.updated_at))
 
 

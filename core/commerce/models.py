@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from core.backoff import Tried
 from core.catalog.models import Book, Money
+from core.commerce.giving import GiftWish
 from core.errors import AloudError, InvalidError
 from core.ids import inverted, time_of
 
@@ -18,6 +19,7 @@ MAX_BOOKS = 50
 OrderState = Literal["pending", "paid", "failed", "refunded"]
 Actor = Literal["buyer", "shop", "provider", "administrator"]
 LetterKind = Literal["receipt", "order-failed", "order-refunded"]
+ChoreKind = Literal["voucher", "gift", "gift-refunded"]
 CartProblem = Literal["owned", "unavailable", "no-price"]
 
 
@@ -126,6 +128,8 @@ class Order(BaseModel):
     currency: str
     country: str | None = None
     payment: Payment
+    voucher: str | None = None
+    gift: GiftWish | None = None
     request: OrderRequest
     answered: bool = False
     history: tuple[OrderEvent, ...]
@@ -147,7 +151,7 @@ class Order(BaseModel):
     @property
     def grants(self) -> list[str]:
         """The books that become the buyer's own."""
-        return self.book_ids
+        return [] if self.gift else self.book_ids
 
     @property
     def number(self) -> str:
@@ -211,6 +215,8 @@ class OrderView(BaseModel):
     total: Money
     payment_method: str
     pay_url: str | None
+    voucher_code: str | None
+    gift: GiftWish | None
     history: list[OrderEvent]
     created_at: datetime
     updated_at: datetime
@@ -237,22 +243,26 @@ class Idempotency(BaseModel):
 
 
 class Outbox(BaseModel):
-    """Row `outbox_{order}_{kind}`: a letter that is certain to be sent, but was not handed over yet."""
+    """Row `outbox_{order}_{kind}`: what is certain to be done, but was not yet: a letter, a chore."""
 
     model_config = ConfigDict(frozen=True)
 
     order_id: str
-    kind: LetterKind
+    kind: LetterKind | ChoreKind
     at: datetime
 
 
 class Settle(Tried):
-    """Message on `settle`: bring this order to its end, and send its letters."""
+    """Message on `settle`: bring this order to its end, and send its letters.
+
+    `voucher` is the code that its checkout was about to use, in case there is no order.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     user_id: str
     order_id: str
+    voucher: str | None = None
 
 
 class ExpectedTotal(Money):
@@ -270,6 +280,8 @@ class CheckoutWish(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     payment_method: str = Field(min_length=1, max_length=40, examples=["simulated"])
+    voucher_code: str | None = Field(None, min_length=1, max_length=64)
+    gift: GiftWish | None = Field(None, description="Everything in the cart goes to somebody else, by mail.")
     currency: str | None = Field(None, pattern="^[A-Z]{3}$")
     country: str | None = Field(None, pattern="^[A-Z]{2}$")
     expected_total: ExpectedTotal | None = Field(
@@ -338,6 +350,8 @@ def show(order: Order) -> OrderView:
         total=money(order.total),
         payment_method=order.payment.method,
         pay_url=order.payment.pay_url if order.state == "pending" else None,
+        voucher_code=order.voucher,
+        gift=order.gift,
         history=list(order.history),
         created_at=order.created_at,
         updated_at=order.updated_at,

@@ -11,9 +11,11 @@ from pydantic import ValidationError
 from core.backoff import Backoff
 from core.caller import Caller, Origin
 from core.commerce.fulfilment import Fulfilment
-from core.commerce.models import Cart, Order, OrderView, Settle, show
+from core.commerce.gifts import Gifts
+from core.commerce.models import Cart, Order, OrderState, OrderView, Settle, show
 from core.commerce.post import Post
 from core.commerce.store import REQUEST_LIFE, CommerceStore
+from core.commerce.vouchers import Vouchers
 from core.errors import ConflictError, NotFoundError, PaymentAccountError, StaleError, UnavailableError
 from core.ids import now, owner_of
 from core.operations.service import Operations
@@ -41,6 +43,8 @@ class Orders:
         store: CommerceStore,
         providers: Mapping[str, Provider],
         post: Post,
+        gifts: Gifts,
+        vouchers: Vouchers,
         queues: Queues,
         operations: Operations,
     ) -> None:
@@ -48,6 +52,8 @@ class Orders:
         self._fulfilment = Fulfilment(store)
         self._providers = providers
         self._post = post
+        self._gifts = gifts
+        self._vouchers = vouchers
         self._queues = queues
         self._operations = operations
         self._backoff = Backoff(settings)
@@ -84,9 +90,11 @@ class Orders:
 
     # The way to the end
 
-    async def announce(self, order_id: str, delay_seconds: float = SETTLE_SECONDS) -> None:
+    async def announce(
+        self, order_id: str, delay_seconds: float = SETTLE_SECONDS, voucher: str | None = None
+    ) -> None:
         """Send for `settle`: before what may be cut off, so that somebody sees to the rest."""
-        message = Settle(user_id=owner_of(order_id), order_id=order_id)
+        message = Settle(user_id=owner_of(order_id), order_id=order_id, voucher=voucher)
         await self._queues.send(QUEUE, message, delay_seconds)
 
     async def _hasten(self, order_id: str) -> None:
@@ -102,7 +110,7 @@ class Orders:
         """
         order = stored.value
         try:
-            charge = _FREE if order.total == 0 else await self._provider(order).charge(self._ask(order))
+            charge = _FREE if order.total == 0 else await self._provider(order).charge(self.ask(order))
         except PaymentAccountError:
             charge = Charge(state="declined", reason="Nothing can be paid this way at the moment.")
         except UnavailableError as error:
@@ -111,7 +119,11 @@ class Orders:
         if charge.state == "paid":
             paid, _ = await asyncio.gather(self._fulfilment.pay(stored, charge, cart), self._hasten(order.id))
             return paid
-        return await self._follow(stored, charge, cart)
+        order = await self._follow(stored, charge, cart)
+        if order.state == "failed" and order.voucher is not None:
+            with suppress(UnavailableError):  # else the buyer could use it again only after the message
+                await self._post.send(order)
+        return order
 
     async def settle(self, order_id: str, *, give_up: bool = False) -> Order:
         """Bring an order to its end, if it has come that far, and send its letters; again changes nothing.
@@ -129,13 +141,15 @@ class Orders:
         elif order.state == "paid" and order.is_open:
             order = await self._give_back(stored)
         await self._post.send(order)
+        if order.gift is not None:
+            await self._gifts.see_to(order.id)
         return order
 
     async def _settle_pending(self, stored: Stored[Order], give_up: bool) -> Order:
         order, cart = stored.value, await self._store.find_cart(stored.value.user_id)
         if order.total == 0:
             return await self._follow(stored, _FREE, cart)
-        provider, request, reference = self._provider(order), self._ask(order), order.payment.reference
+        provider, request, reference = self._provider(order), self.ask(order), order.payment.reference
         age = now() - order.created_at
         charge: Charge | None = None
         if not give_up and age < _TIME_TO_PAY:
@@ -162,7 +176,7 @@ class Orders:
             raise UnavailableError(f"Nobody takes payments by {order.payment.method} any more.")
         return provider
 
-    def _ask(self, order: Order) -> PaymentRequest:
+    def ask(self, order: Order) -> PaymentRequest:
         """Return what a provider is asked, each time the same."""
         titles = [item.title for item in order.items]
         more = f" and {len(titles) - 1} more" if len(titles) > 1 else ""
@@ -210,7 +224,7 @@ class Orders:
         order = stored.value
         if order.total > 0:
             try:
-                await self._provider(order).refund(self._ask(order), order.payment.reference, order.total)
+                await self._provider(order).refund(self.ask(order), order.payment.reference, order.total)
             except (ConflictError, NotFoundError) as error:
                 return await self._fulfilment.refuse_refund(stored, error.detail)
         return await self._fulfilment.take_back(stored)
@@ -230,8 +244,11 @@ class Orders:
     async def _do(self, work: Settle) -> None:
         try:
             order = await self.settle(work.order_id)
-        except NotFoundError:
-            return  # its checkout has ended before there was an order
+        except NotFoundError:  # its checkout has ended before there was an order, or its buyer has left
+            await self._gifts.see_to(work.order_id)
+            if work.voucher is not None:
+                await self._vouchers.release(work.voucher, work.order_id)
+            return
         if order.is_open:
             await self.announce(order.id, _AGAIN_SECONDS)
 
@@ -259,5 +276,11 @@ class Orders:
             await self.announce(order.id, 0)
         async for letter in self._store.left_letters(left):
             await self.announce(letter.value.order_id, 0)
+        await self._vouchers.sweep(self.state_of)
         async for request in self._store.old_requests(now() - REQUEST_LIFE):
             await self._store.forget_request(request)
+
+    async def state_of(self, order_id: str) -> OrderState | None:
+        """Return what has become of an order, None where there is none."""
+        stored = await self._store.find_order(order_id)
+        return None if stored is None else stored.value.state

@@ -1,9 +1,11 @@
-"""The letters of orders: handed over from the outbox, each once."""
+"""What an order's outbox holds: letters and chores, each done until it is done."""
 
 from core.accounts.service import Accounts
+from core.commerce.gifts import Gifts
 from core.commerce.models import LetterKind, Order
 from core.commerce.pricing import write_money
 from core.commerce.store import CommerceStore
+from core.commerce.vouchers import Vouchers
 from core.errors import NotFoundError
 from core.ids import derived_id
 from core.mail import Letter
@@ -11,20 +13,45 @@ from core.operations.service import Operations
 
 
 class Post:
-    def __init__(self, store: CommerceStore, accounts: Accounts, operations: Operations, site: str) -> None:
+    def __init__(
+        self,
+        store: CommerceStore,
+        accounts: Accounts,
+        operations: Operations,
+        vouchers: Vouchers,
+        gifts: Gifts,
+        site: str,
+    ) -> None:
         self._store = store
+        self._vouchers = vouchers
+        self._gifts = gifts
         self._accounts = accounts
         self._operations = operations
         self._site = site.rstrip("/")
 
     async def send(self, order: Order) -> None:
-        """Hand over what waits in an order's outbox, to the address that its buyer has now.
+        """Do what waits in an order's outbox; letters go to the address that its buyer has now.
 
-        What is cut off in between is handed over again; the mail service takes an id once.
+        What is cut off in between is done again; the mail service takes an id once.
         """
         async for stored in self._store.letters(order):
-            await self._send(order, stored.value.kind)
+            match stored.value.kind:
+                case "voucher":
+                    await self._follow(order)
+                case "gift":
+                    await self._gifts.send(order)
+                case "gift-refunded":
+                    await self._gifts.take_back(order)
+                case letter:
+                    await self._send(order, letter)
             await self._store.remove_letter(stored)
+
+    async def _follow(self, order: Order) -> None:
+        """Use up the voucher of an order that was paid; give back that of one that failed."""
+        if order.voucher is not None and order.state == "failed":
+            await self._vouchers.release(order.voucher, order.id)
+        elif order.voucher is not None:
+            await self._vouchers.settle(order.voucher, order.id)
 
     async def _send(self, order: Order, kind: LetterKind) -> None:
         try:

@@ -50,6 +50,19 @@ def price_items(books: Sequence[Book], currency: str, rates: TaxRates, country: 
     return items
 
 
+def take_off(items: Sequence[Item], discounts: Sequence[int]) -> list[Item]:
+    """Return the items at these discounts, with the tax that is contained in what is left."""
+    return [
+        item.model_copy(
+            update={
+                "discount": discount,
+                "tax": contained(item.price - discount, item.tax_basis_points),
+            }
+        )
+        for item, discount in zip(items, discounts, strict=True)
+    ]
+
+
 def write_money(amount: int, currency: str) -> str:
     """Return an amount as people write it: `12.99 USD`, `1500 JPY`."""
     if currency in _WITHOUT_DECIMALS:

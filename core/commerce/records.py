@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from core.commerce.archive_store import ArchiveStore
 from core.commerce.archives import Archives
+from core.commerce.gifts import Gifts
 from core.commerce.models import Actor, Item, Order, OrderState
 from core.commerce.orders import Orders
 from core.commerce.store import CommerceStore
@@ -73,12 +74,13 @@ class Sale(BaseModel):
 
 
 class Records:
-    def __init__(self, users: Table, sales: Table, orders: Orders, archives: Archives) -> None:
+    def __init__(self, users: Table, sales: Table, orders: Orders, gifts: Gifts, archives: Archives) -> None:
         self._users = users
         self._sales = sales
         self._store = CommerceStore(users)
         self._archive_rows = ArchiveStore(users)
         self._orders = orders
+        self._gifts = gifts
         self._archives = archives
 
     async def held(self, user_id: str) -> AsyncIterator[tuple[str, Sequence[BaseModel]]]:
@@ -96,12 +98,15 @@ class Records:
         person's own. Raises UnavailableError while a payment or a refund has no end.
         """
         async for found in self._orders_of(user_id):
-            order = await self._orders.settle(found.id, give_up=True) if found.is_open else found
+            is_done = not found.is_open and found.gift is None and found.voucher is None
+            order = found if is_done else await self._orders.settle(found.id, give_up=True)
             if order.is_open:
                 raise UnavailableError(f"Order {order.number} has not come to its end.", retry_after=60)
             if order.state in ("paid", "refunded"):
                 key = f"{inverted(order.created_at)}_{order.number}"
                 await self._sales.put(Sale.of(order), await self._pseudonym(user_id), key)
+            if order.gift is not None:
+                await self._gifts.forget_giver(order.id)
             await self._users.delete(user_id, order.key)
         await self._archives.erase(user_id)
 

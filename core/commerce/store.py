@@ -60,6 +60,21 @@ class CommerceStore:
         async for stored in self._users.each(Owned, user_id, _OWNED):
             yield stored.value
 
+    async def give(self, user_id: str, owned: Owned) -> bool:
+        """Let a person own a book; tells whether it is theirs by this order, now or already."""
+        try:
+            await self._users.insert(owned, user_id, f"{_OWNED}{owned.book_id}")
+        except ConflictError:
+            found = await self.find_owned(user_id, owned.book_id)
+            return found is not None and found.order_id == owned.order_id
+        return True
+
+    async def take_away(self, user_id: str, book_id: str, order_id: str) -> None:
+        """Let a person not own a book any more, if it is by this order that they do."""
+        found = await self._users.find(Owned, user_id, f"{_OWNED}{book_id}")
+        if found is not None and found.value.order_id == order_id:
+            await self._users.delete_unchanged(found)
+
     # Carts
 
     async def find_cart(self, user_id: str) -> Stored[Cart] | None:

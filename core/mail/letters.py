@@ -36,12 +36,15 @@ Template = Literal[
     "receipt",
     "order-failed",
     "order-refunded",
+    "gift",
+    "gift-refunded",
     "alert",
 ]
 
 _FALLBACK = "en"
-_PARAGRAPHS = frozenset({"detail", "kept", "lines"})
+_PARAGRAPHS = frozenset({"detail", "kept", "lines", "message"})
 _JOINERS = "\u200c\u200d"  # not printable, yet part of names in many scripts
+_NAMES = frozenset({"name", "giver"})
 _LONGEST_NAME = 60
 _LIKE_A_LINK = re.compile(r"[/@:\\]|\w[.。]\w{2}")
 
@@ -94,7 +97,7 @@ def _clean(name: str, value: str) -> str:
     if name in _PARAGRAPHS:
         return "\n".join(_to_one_line(line) for line in value.splitlines())
     line = _to_one_line(value)
-    return "" if name == "name" and (len(line) > _LONGEST_NAME or _LIKE_A_LINK.search(line)) else line
+    return "" if name in _NAMES and (len(line) > _LONGEST_NAME or _LIKE_A_LINK.search(line)) else line
 
 
 def _to_one_line(text: str) -> str:

@@ -36,6 +36,7 @@ _EVENTS = frozenset(
     for what in ("completed", "expired", "async_payment_succeeded", "async_payment_failed")
 )
 _LONGEST_NAME = 250
+_TIMES_100 = frozenset({"ISK", "UGX"})  # without minor units; Stripe wants two digits for them all the same
 _OVER = "The time to pay was over."
 _AMOUNTS = {
     "amount_too_small": "This is too little to be paid by card.",
@@ -112,7 +113,7 @@ class Stripe:
                     "quantity": 1,
                     "price_data": {
                         "currency": request.currency.lower(),
-                        "unit_amount": request.amount,
+                        "unit_amount": _count(request.amount, request.currency),
                         "product_data": {"name": name},
                     },
                 }
@@ -170,7 +171,7 @@ class Stripe:
                 await self._client().v1.refunds.create_async(
                     {
                         "payment_intent": intent if isinstance(intent, str) else intent.id,
-                        "amount": amount,
+                        "amount": _count(amount, request.currency),
                         "metadata": {"user_id": request.user_id, "order_id": request.order_id},
                     },
                     {"idempotency_key": f"refund-{request.order_id}"},
@@ -207,6 +208,11 @@ class Stripe:
 def _end_of(request: PaymentRequest) -> datetime:
     """Return when a session ends: it follows from the order, since a repeat has to be the same request."""
     return time_of(request.order_id) + LIFE
+
+
+def _count(amount: int, currency: str) -> int:
+    """Return an amount in minor units as Stripe counts them."""
+    return amount * 100 if currency in _TIMES_100 else amount
 
 
 def _show(session: Session) -> Charge:

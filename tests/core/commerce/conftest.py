@@ -6,8 +6,9 @@ from typing import Any
 import pytest_asyncio
 
 from core.accounts.models import User
-from core.caller import Caller
+from core.caller import Caller, Origin
 from core.catalog.models import AudioPart, Book
+from core.commerce.discounts import Voucher
 from core.commerce.models import Answer, CheckoutWish, OrderView, Owned
 from core.commerce.store import CommerceStore
 from core.ids import new_id, now
@@ -31,6 +32,8 @@ class Shop:
         self.cart = self.services.commerce.cart
         self.checkout = self.services.commerce.checkout
         self.orders = self.services.commerce.orders
+        self.gifts = self.services.commerce.gifts
+        self.webhooks = self.services.commerce.webhooks
         provider = self.services.providers["simulated"]
         assert isinstance(provider, Simulated)
         self.provider = provider
@@ -86,6 +89,22 @@ class Shop:
 
     async def orders_of(self, person: Caller) -> list[OrderView]:
         return (await self.orders.history(person, 100, None))[0]
+
+    async def make_voucher(self, **limits: int) -> str:
+        """Return the code of a voucher of 10 %."""
+        voucher = Voucher.model_validate(
+            {"code": f"V-{new_id().upper()}", "percent": 10, "created_at": now(), **limits}
+        )
+        origin = Origin(address="", request_id="")
+        return (await self.services.commerce.vouchers.create(await self.join(), voucher, origin)).code
+
+    async def uses_of(self, code: str) -> int:
+        """Return how often a voucher is used or reserved."""
+        return (await self.account.table("vouchers").get(Voucher, code, "voucher")).value.uses
+
+    async def refund(self, order_id: str) -> OrderView:
+        admin = Caller(user_id="admin", session_id="", roles=frozenset({"admin"}))
+        return await self.orders.refund(admin, order_id, "", Origin(address="", request_id=""))
 
     async def withdraw(self, book: Book) -> None:
         await self.catalog.update(book.id, lambda now: now.model_copy(update={"visibility": "withdrawn"}))

@@ -40,6 +40,8 @@ VALUES: dict[str, dict[str, str]] = {
     "receipt": {**ORDER, "tax": "1.69 USD", "link": LINK},
     "order-failed": {**FAILED, "reason": "The card was declined.", "link": LINK},
     "order-refunded": {**ORDER, "link": LINK},
+    "gift": {"giver": "Ann O'Neil", "lines": "Emma\nPersuasion", "message": "Enjoy!\nAnn", "link": LINK},
+    "gift-refunded": {**NAME, "giver": "Bob", "lines": "Emma\nPersuasion"},
     "alert": {
         "title": "A book failed",
         "detail": "The cause.\nFile: a.mp3",

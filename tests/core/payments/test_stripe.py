@@ -89,6 +89,15 @@ async def test_a_charge_opens_a_hosted_page_for_the_exact_amount(
     }
 
 
+async def test_amounts_are_counted_as_stripe_counts_them(stripe: Provider, server: StripeServer) -> None:
+    for currency, wanted in {"USD": 1299, "JPY": 1299, "KWD": 1299, "ISK": 129900, "UGX": 129900}.items():
+        request = a_request("stripe", currency=currency)
+        reference = await paid(stripe, server, request)
+        assert server.sessions[reference]["amount_total"] == wanted
+        await stripe.refund(request, reference, 1299)
+        assert server.refunded[server.sessions[reference]["payment_intent"]] == wanted
+
+
 async def test_a_charge_whose_answer_was_lost_opens_one_page_only(
     stripe: Provider, server: StripeServer
 ) -> None:
