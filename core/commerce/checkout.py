@@ -84,7 +84,7 @@ class Checkout:
         if known is not None:
             return await self._repeat(caller, request, known.value), True
         try:
-            books = await self._choose(cart)
+            books = await self._choose(cart, wish)
             voucher = await self._find_voucher(caller, wish)
             order = self._draft(
                 order_id, [stored.value for stored in books], wish, request, buyer.email, voucher
@@ -100,18 +100,24 @@ class Checkout:
             return await self._repeat(caller, request, stored), True
         return answer_of(await self._orders.charge(stored, cart)), False
 
-    async def _choose(self, cart: Stored[Cart] | None) -> list[Stored[Book]]:
-        """Return the books of the cart as they are now. Raises ConflictError where one is not on sale."""
-        entries = [] if cart is None else cart.value.entries
-        if not entries:
+    async def _choose(self, cart: Stored[Cart] | None, wish: CheckoutWish) -> list[Stored[Book]]:
+        """Return the books of the gift, else of the cart, as they are now.
+
+        Raises ConflictError where there is none, or one is not on sale.
+        """
+        named = list(dict.fromkeys(wish.gift.audiobook_ids)) if wish.gift else []
+        book_ids = named or ([] if cart is None else cart.value.book_ids)
+        if not book_ids:
             raise ConflictError("The cart is empty.")
-        found = await self._catalog.read(entry.book_id for entry in entries)
-        for entry in entries:
-            stored = found.get(entry.book_id)
+        found = await self._catalog.read(book_ids)
+        for book_id in book_ids:
+            stored = found.get(book_id)
             if stored is None or not sellable(stored.value):
-                title = f"“{stored.value.title}”" if stored else f"The book {entry.book_id}"
-                raise ConflictError(f"{title} is not on sale any more. Take it out of the cart.")
-        return [found[entry.book_id] for entry in entries]
+                where = "gift" if named else "cart"
+                # who names a draft learns nothing of it
+                title = f"“{stored.value.title}”" if stored and not named else f"The book {book_id}"
+                raise ConflictError(f"{title} is not on sale any more. Take it out of the {where}.")
+        return [found[book_id] for book_id in book_ids]
 
     async def _find_voucher(self, caller: Caller, wish: CheckoutWish) -> Voucher | None:
         if wish.voucher_code is None:

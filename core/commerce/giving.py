@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from core.accounts.models import Email
+from core.ids import ID_PATTERN
 
 GiftState = Literal["open", "redeemed", "refunded"]
 
@@ -25,16 +26,21 @@ Message = Annotated[
     StringConstraints(strip_whitespace=True, max_length=500, pattern=r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"),
     AfterValidator(_check_message),
 ]
+BookId = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
 GiftCode = Annotated[str, Field(min_length=1, max_length=100, description="What the mailed link ends with.")]
 
 
 class GiftWish(BaseModel):
-    """To whom an order goes as a gift, and what is written to them."""
+    """To whom an order goes as a gift, and what is written to them.
+
+    With `audiobook_ids`, these books and not those of the cart, which holds none that the giver has already.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     email: Email
     message: Message = ""
+    audiobook_ids: Annotated[tuple[BookId, ...], Field(max_length=50)] = ()
 
 
 class GiftBook(BaseModel):

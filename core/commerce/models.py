@@ -281,7 +281,7 @@ class CheckoutWish(BaseModel):
 
     payment_method: str = Field(min_length=1, max_length=40, examples=["simulated"])
     voucher_code: str | None = Field(None, min_length=1, max_length=64)
-    gift: GiftWish | None = Field(None, description="Everything in the cart goes to somebody else, by mail.")
+    gift: GiftWish | None = Field(None, description="What is bought goes to somebody else, by mail.")
     currency: str | None = Field(None, pattern="^[A-Z]{3}$")
     country: str | None = Field(None, pattern="^[A-Z]{2}$")
     expected_total: ExpectedTotal | None = Field(

@@ -73,6 +73,27 @@ async def test_a_gift_goes_by_mail_to_whoever_redeems_its_link(shop: Shop) -> No
         await shop.gifts.redeem(await shop.join(), code)
 
 
+async def test_a_book_that_the_giver_has_can_be_given_without_the_cart(shop: Shop) -> None:
+    giver, loved, wanted = await shop.join(), await shop.stock("Loved"), await shop.stock("Wanted")
+    await shop.give(giver, loved)
+    await shop.put_in_cart(giver, wanted)
+    wish = a_wish()
+    answer, _ = await shop.buy(giver, gift={**wish, "audiobook_ids": [loved.id, loved.id]})
+    assert answer.order is not None, answer
+    assert [item.audiobook_id for item in answer.order.items] == [loved.id]
+    assert await shop.in_cart(giver) == [wanted.id]
+    await shop.orders.settle(answer.order.id)
+    bob = await shop.join()
+    await shop.gifts.redeem(bob, await mailed_code(shop, wish["email"]))
+    assert await shop.owned(bob) == {loved.id: "owned"}
+    draft = await shop.stock("Not to be known of", visibility="draft")
+    for book_id in (draft.id, new_id()):
+        answer, _ = await shop.buy(giver, gift={**a_wish(), "audiobook_ids": [book_id]})
+        assert answer.failure is not None
+        assert answer.failure.status == 409
+        assert answer.failure.detail.startswith(f"The book {book_id} is not on sale")
+
+
 async def test_a_code_that_was_made_up_leads_nowhere(shop: Shop) -> None:
     *_, code = await give(shop)
     gift_id, _, secret = code.partition("-")
@@ -199,6 +220,7 @@ def test_a_message_is_words_and_no_links() -> None:
         {"message": "\x1b[1m"},
         {"email": "nobody"},
         {"from": "x"},
+        {"audiobook_ids": ["x"]},
     ]
     for fields in wrong:
         with pytest.raises(ValidationError):
