@@ -18,7 +18,7 @@ from bench.process import read_cpu_seconds, read_peak_mb
 from bench.rows import Limit, Row
 from core.caller import Caller
 from core.catalog.models import Book, MediaFile, Money, PersonName
-from core.commerce.archives import ArchiveView
+from core.commerce.archive_store import ArchiveView
 from core.ids import new_id, now
 from core.settings import Settings
 from core.storage import StorageAccount

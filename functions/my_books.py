@@ -5,7 +5,8 @@ from typing import Annotated, Any
 import azure.functions as func
 from pydantic import BaseModel, Field, StringConstraints
 
-from core.commerce.archives import MAX_BOOKS, ArchiveView
+from core.commerce.archive_store import ArchiveView
+from core.commerce.archives import MAX_BOOKS
 from core.commerce.library import DownloadFormat, OwnedBook
 from core.ids import ID_PATTERN
 from functions.catalog import LinkReply, StreamQuery

@@ -1,4 +1,4 @@
-"""Where ZIPs of books are kept track of: rows beside their owner's own, in `users`."""
+"""Where ZIPs of books are kept track of, and what is shown of them: rows of `users`, with their owner."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -75,6 +75,40 @@ class Allowance(BaseModel):
     day: str = ""
     begun: int = 0
     bytes: int = 0
+
+
+class ArchiveView(BaseModel):
+    """A ZIP of books, with an address for some minutes once it is `ready`; it is there until `expires_at`.
+
+    `progress` is a share of the bytes, from 0 to 1.
+    """
+
+    id: str
+    status: str
+    reason: str | None
+    audiobook_ids: list[str]
+    progress: float
+    bytes_done: int
+    bytes_total: int | None
+    size_bytes: int | None
+    created_at: datetime
+    expires_at: datetime
+    url: str | None = None
+    url_expires_at: datetime | None = None
+
+
+def show(archive: Archive) -> ArchiveView:
+    """Return what its owner sees of a ZIP."""
+    total = archive.bytes_total
+    return ArchiveView(
+        **archive.model_dump(
+            include={"id", "reason", "bytes_done", "bytes_total", "created_at", "expires_at"}
+        ),
+        status="expired" if archive.expires_at < now() else archive.status,
+        audiobook_ids=list(archive.book_ids),
+        progress=1 if archive.status == "ready" else archive.bytes_done / total if total else 0,
+        size_bytes=archive.size,
+    )
 
 
 class ArchiveStore:

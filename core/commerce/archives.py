@@ -12,12 +12,12 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from itertools import islice
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from core.backoff import Backoff, Tried
 from core.caller import Caller
 from core.catalog.service import Catalog
-from core.commerce.archive_store import Allowance, Archive, ArchiveStore, Claim, Contents
+from core.commerce.archive_store import Allowance, Archive, ArchiveStore, ArchiveView, Claim, Contents, show
 from core.commerce.library import Library
 from core.commerce.packing import (
     Entry,
@@ -70,26 +70,6 @@ class PackBooks(Tried):
     step: int = 0
 
 
-class ArchiveView(BaseModel):
-    """A ZIP of books, with an address for some minutes once it is `ready`; it is there until `expires_at`.
-
-    `progress` is a share of the bytes, from 0 to 1.
-    """
-
-    id: str
-    status: str
-    reason: str | None
-    audiobook_ids: list[str]
-    progress: float
-    bytes_done: int
-    bytes_total: int | None
-    size_bytes: int | None
-    created_at: datetime
-    expires_at: datetime
-    url: str | None = None
-    url_expires_at: datetime | None = None
-
-
 class GoneError(Exception):
     """What goes into a ZIP is not there any more; the text tells its owner."""
 
@@ -138,7 +118,7 @@ class Archives:
             elif archive.is_under_way and set(archive.book_ids) == set(wanted):
                 if archive.updated_at < at - _SILENCE:
                     await self._send(archive)
-                return _view(archive)
+                return show(archive)
         archive = Archive(
             id=new_id(at),
             user_id=caller.user_id,
@@ -151,7 +131,7 @@ class Archives:
         await self._send(archive, delay_seconds=_COMMIT_SECONDS)
         await self._store.add(archive, lambda row: self._allow(row, size, at))
         await self._send(archive)
-        return _view(archive)
+        return show(archive)
 
     def _allow(self, row: Allowance, size: int, at: datetime) -> Allowance:
         """Count a ZIP before it is made, so that no number of requests side by side gets past the limit."""
@@ -182,7 +162,7 @@ class Archives:
         if found is None:
             raise NotFoundError("You have no such download.")
         archive = found.value
-        view = _view(archive)
+        view = show(archive)
         if view.status != "ready":
             return view
         try:
@@ -190,7 +170,7 @@ class Archives:
         except (NotFoundError, NotOwnedError):
             await self._archives.delete_prefix(_blob(archive))
             reason = "A book in it is no longer yours; begin another without it."
-            return _view(await self._store.change(archive, lambda row: row.failed(reason)))
+            return show(await self._store.change(archive, lambda row: row.failed(reason)))
         name = f"aloud-{archive.created_at:%Y-%m-%d}.zip"
         link = await self._archives.link(_blob(archive), _LINK_LIFE, file_name=name)
         return view.model_copy(update={"url": link.url, "url_expires_at": link.expires_at})
@@ -356,16 +336,3 @@ class Archives:
 
 def _blob(archive: Archive) -> str:
     return f"{archive.user_id}/{archive.id}.zip"
-
-
-def _view(archive: Archive) -> ArchiveView:
-    total = archive.bytes_total
-    return ArchiveView(
-        **archive.model_dump(
-            include={"id", "reason", "bytes_done", "bytes_total", "created_at", "expires_at"}
-        ),
-        status="expired" if archive.expires_at < now() else archive.status,
-        audiobook_ids=list(archive.book_ids),
-        progress=1 if archive.status == "ready" else archive.bytes_done / total if total else 0,
-        size_bytes=archive.size,
-    )

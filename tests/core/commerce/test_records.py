@@ -98,8 +98,11 @@ async def test_what_was_sold_stays_and_nobody_is_named(shop: Shop, azurite: Azur
     await shop.put_in_cart(ada, books[3])
     declined, _ = await shop.buy(ada, method="simulated-decline")
     assert late.state == "pending" and declined.failure is not None
+    files = shop.account.container("archives")
+    await files.write(f"{ada.user_id}/{new_id()}.zip", b"a ZIP", "application/zip")
     await _erase(shop, ada, await _wish_to_leave(shop, ada))
     assert await _rows(azurite, ada.user_id) == []
+    assert [name async for name in files.names(ada.user_id)] == []
     kept = [found for order in sold for found in await _sales(shop, order.number)]
     assert [(sale.state, sale.items[0].title) for _, sale in kept] == [
         ("paid", "Emma"),
