@@ -17,7 +17,7 @@ import aiohttp
 from bench.process import read_cpu_seconds, read_peak_mb
 from bench.rows import Limit, Row
 from core.caller import Caller
-from core.catalog.models import Book, MediaFile, Money, PersonName
+from core.catalog.models import AudioPart, Book, Money, PersonName
 from core.commerce.archive_store import ArchiveView
 from core.ids import new_id, now
 from core.settings import Settings
@@ -109,7 +109,7 @@ async def _add_book(services: Services, account: StorageAccount, number: int) ->
             price=Money(amount=0),
             visibility="published",
             processing_status="ready",
-            audio=MediaFile(blob=f"{book_id}/audio.mp3", content_type="audio/mpeg", size=BOOK_BYTES),
+            parts=(AudioPart(blob=f"{book_id}/audio.mp3", content_type="audio/mpeg", size=BOOK_BYTES),),
             transcript_prefix=f"{book_id}/transcript",
             created_at=at,
             updated_at=at,

@@ -8,8 +8,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from core.commerce.packing import Entry, Packed
-from core.errors import ConflictError
+from core.errors import ConflictError, NotFoundError
 from core.ids import now
+from core.storage.blobs import Container
 from core.storage.tables import Insert, Stored, Table
 
 ArchiveStatus = Literal["waiting", "running", "ready", "failed"]
@@ -59,7 +60,7 @@ class Archive(BaseModel):
 
 
 class Contents(BaseModel):
-    """Row `contents_{id}`: what goes into a ZIP, decided once."""
+    """Blob `{user}/{id}.json`: what goes into a ZIP, decided once."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -112,8 +113,9 @@ def show(archive: Archive) -> ArchiveView:
 
 
 class ArchiveStore:
-    def __init__(self, users: Table) -> None:
+    def __init__(self, users: Table, files: Container) -> None:
         self._users = users
+        self._files = files
 
     async def add(self, archive: Archive, allow: Callable[[Allowance], Allowance]) -> None:
         """Write a new row if its owner is allowed one more, in one transaction; raises what `allow` does."""
@@ -140,21 +142,32 @@ class ArchiveStore:
         return await self._users.update(Archive, archive.user_id, f"archive_{archive.id}", change)
 
     async def contents(self, archive: Archive) -> Contents | None:
-        found = await self._users.find(Contents, archive.user_id, f"contents_{archive.id}")
-        return None if found is None else found.value
+        try:
+            return Contents.model_validate_json(await self._files.read(_contents_blob(archive)))
+        except NotFoundError:
+            return None
 
     async def decide(self, archive: Archive, contents: Contents) -> Contents:
         """Write what goes in, and return it, or what another worker has written before."""
+        content = contents.model_dump_json().encode()
         try:
-            await self._users.insert(contents, archive.user_id, f"contents_{archive.id}")
+            await self._files.write(_contents_blob(archive), content, "application/json", if_absent=True)
         except ConflictError:
             return await self.contents(archive) or contents
         return contents
 
     async def forget(self, user_id: str, archive_id: str) -> None:
-        """Delete the rows of a ZIP; absent is fine."""
-        await self._users.delete(user_id, f"contents_{archive_id}")
+        """Delete a ZIP with all that belongs to it; absent is fine."""
+        await self.delete_files(user_id, archive_id)
         await self._users.delete(user_id, f"archive_{archive_id}")
+
+    async def delete_files(self, user_id: str, archive_id: str) -> None:
+        """Delete the blobs of a ZIP; blocks that are not in one yet are forgotten by the storage."""
+        await self._files.delete_prefix(f"{user_id}/{archive_id}")
+
+
+def _contents_blob(archive: Archive) -> str:
+    return f"{archive.user_id}/{archive.id}.json"
 
 
 class Claim:

@@ -51,6 +51,7 @@ QUEUE = "archives"
 MAX_BOOKS = 50
 LIFE = timedelta(days=2)
 _LINK_LIFE = timedelta(minutes=15)
+_MAX_FILES = 5000  # what is known of each stands in one row
 _PER_DAY = 20
 _GIGABYTE = 10**9
 _STEP_SECONDS = 60.0
@@ -114,7 +115,7 @@ class Archives:
         at = now()
         for archive in await self._store.all(caller.user_id):
             if archive.expires_at < at:
-                await self._discard(archive.user_id, archive.id)
+                await self._store.forget(archive.user_id, archive.id)
             elif archive.is_under_way and set(archive.book_ids) == set(wanted):
                 if archive.updated_at < at - _SILENCE:
                     await self._send(archive)
@@ -197,7 +198,10 @@ class Archives:
     async def _step(self, work: PackBooks) -> None:
         """Do a step, unless it was done; while another worker has the ZIP, the message goes back."""
         found = await self._store.find(work.user_id, work.id)
-        if found is None or not found.value.is_under_way or work.step < found.value.step:
+        if found is None:
+            await self._store.delete_files(work.user_id, work.id)  # its owner has left
+            return
+        if not found.value.is_under_way or work.step < found.value.step:
             return
         try:
             if found.value.is_claimed:
@@ -206,7 +210,7 @@ class Archives:
         except StaleError:
             await self._queues.send(QUEUE, work, _BUSY_SECONDS)
         except NotFoundError:
-            await self._archives.delete_prefix(f"{work.user_id}/{work.id}")  # its owner has left
+            await self._store.delete_files(work.user_id, work.id)
 
     async def _work_on(self, claim: Claim) -> None:
         """Go on for a while. Raises StaleError where another has written, NotFoundError for a row that went.
@@ -241,6 +245,8 @@ class Archives:
             entries = await self._library.entries(archive.book_ids)
         except NotFoundError:
             raise GoneError("A book has lost its audio meanwhile; begin another without it.") from None
+        if len(entries) > _MAX_FILES:
+            raise GoneError(f"A ZIP may have {_MAX_FILES} files; begin another with fewer books.")
         return await self._store.decide(archive, Contents(entries=entries, made_at=archive.created_at))
 
     async def _pack(self, claim: Claim, entries: tuple[Entry, ...]) -> None:
@@ -321,13 +327,13 @@ class Archives:
         oldest = now() - LIFE
         async for name in self._archives.names():
             user_id, _, file_name = name.partition("/")
-            archive_id = file_name.removesuffix(".zip")
+            archive_id = file_name.partition(".")[0]
             if time_of(archive_id) < oldest:
-                await self._discard(user_id, archive_id)
+                await self._store.forget(user_id, archive_id)
 
-    async def _discard(self, user_id: str, archive_id: str) -> None:
-        await self._archives.delete_prefix(f"{user_id}/{archive_id}")
-        await self._store.forget(user_id, archive_id)
+    async def of(self, user_id: str) -> list[ArchiveView]:
+        """Return all ZIPs of a person, the oldest first."""
+        return [show(archive) for archive in await self._store.all(user_id)]
 
     async def erase(self, user_id: str) -> None:
         """Delete a person's files; their rows go with the person's own."""

@@ -155,7 +155,7 @@ def _recordings(book: Book) -> list[File]:
     digits = max(2, len(str(len(book.parts))))
     files = []
     for number, part in enumerate(book.parts, 1):
-        name = title if len(book.parts) == 1 else clean_name(f"{title} - {number:0{digits}} {part.title}")
+        name = title if len(book.parts) == 1 else clean_name(f"{number:0{digits}} {title} - {part.title}")
         files.append(File(part.blob, part.content_type, f"{name}{PurePosixPath(part.blob).suffix}"))
     return files
 

@@ -7,7 +7,6 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict
 
-from core.commerce.archive_store import ArchiveStore
 from core.commerce.archives import Archives
 from core.commerce.gifts import Gifts
 from core.commerce.models import Actor, Item, Order, OrderState
@@ -78,7 +77,6 @@ class Records:
         self._users = users
         self._sales = sales
         self._store = CommerceStore(users)
-        self._archive_rows = ArchiveStore(users)
         self._orders = orders
         self._gifts = gifts
         self._archives = archives
@@ -89,7 +87,7 @@ class Records:
         yield "cart", [] if cart is None else list(cart.value.entries)
         yield "orders", [order async for order in self._orders_of(user_id)]
         yield "owned", [owned async for owned in self._store.owned(user_id)]
-        yield "downloads", await self._archive_rows.all(user_id)
+        yield "downloads", await self._archives.of(user_id)
 
     async def leave(self, user_id: str) -> None:
         """Bring all orders to their end, their letters too; keep what was sold under a pseudonym.

@@ -63,6 +63,13 @@ class Commerce:
         self.webhooks = Webhooks(tables.events, providers, self.orders.settle)
         self.library = Library(store, catalog, media)
         self.archives = Archives(
-            settings, ArchiveStore(tables.users), catalog, self.library, media, archives, queues, operations
+            settings,
+            ArchiveStore(tables.users, archives),
+            catalog,
+            self.library,
+            media,
+            archives,
+            queues,
+            operations,
         )
         self.records = Records(tables.users, tables.sales, self.orders, gifts, self.archives)

@@ -32,7 +32,7 @@ class Depot(Shop):
         self.library = self.services.commerce.library
         self.archives = self.services.commerce.archives
         self.files = self.account.container("archives")
-        self.rows = ArchiveStore(self.users)
+        self.rows = ArchiveStore(self.users, self.files)
 
     async def fill(
         self, title: str, audio: bytes = b"sound", text: str | None = "words ", **fields: Any

@@ -81,7 +81,7 @@ async def test_each_file_of_a_recording_has_its_own_name_and_link(
     for url in book.original_parts:
         async with http.get(url) as answer:
             names.append(unquote(answer.headers["Content-Disposition"].partition("filename*=UTF-8''")[2]))
-    assert names == ["Emma - 01 Chapter 1.mp3", "Emma - 02 Chapter 2.flac"]
+    assert names == ["01 Emma - Chapter 1.mp3", "02 Emma - Chapter 2.flac"]
     link = await depot.library.download(whole.id, "original", ada, 2)
     assert urlsplit(link.url).path == urlsplit(book.original_parts[1]).path
     with pytest.raises(NotFoundError):
