@@ -313,6 +313,7 @@ async def _walk_books(walk: Walk, ready: dict[str, Any]) -> None:
     await walk.ask("set_book_cover", "POST", f"{path}/cover", token=admin, **picture)
     await walk.ask("get_book_processing", "GET", f"{path}/processing", token=admin)
     await walk.ask("retry_book_processing", "POST", f"{path}/processing/retry", token=admin)
+    await walk.ask("rerun_book_processing", "POST", f"{books}/{ready['id']}/processing/rerun", token=admin)
     chapters = {"items": [{"title": "One", "start_seconds": 0, "end_seconds": 20}]}
     await walk.ask(
         "replace_book_chapters", "PUT", f"{books}/{ready['id']}/chapters", token=admin, json=chapters

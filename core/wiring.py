@@ -44,6 +44,7 @@ from core.transcription.finishing import Finish
 from core.transcription.gathering import Gather
 from core.transcription.ingesting import Ingest
 from core.transcription.progress import Progress
+from core.transcription.renewal import Renewal
 from core.transcription.service import Transcription
 from core.transcription.steps import Steps
 from core.transcription.store import JobStore
@@ -205,7 +206,8 @@ def build(settings: Settings, account: StorageAccount | None = None) -> Services
     workshop = Workshop()
     targets: Targets = {"book": BookTarget(settings, catalog, models, workshop, uploads, media)}
     progress = Progress(jobs, targets)
-    finish = Finish(jobs, progress, targets)
+    renewal = Renewal(settings, jobs, targets)
+    finish = Finish(jobs, progress, targets, renewal)
     steps = Steps(
         settings,
         jobs,
@@ -221,7 +223,9 @@ def build(settings: Settings, account: StorageAccount | None = None) -> Services
         },
     )
     drops = Drops(settings, jobs, steps, queues, catalog, uploads, announced)
-    transcription = Transcription(settings, jobs, steps, progress, workshop, drops, operations)
+    transcription = Transcription(
+        settings, jobs, steps, progress, workshop, drops, renewal, targets, operations
+    )
     commerce = Commerce(
         settings,
         CommerceTables(

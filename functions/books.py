@@ -200,3 +200,22 @@ async def retry_book_processing(call: Call[None, Any]) -> Processing:
     book = await call.services.catalog.managed(check_id(call.params["id"]), call.user)
     job = await call.services.transcription.retry_for(book.job_id)
     return show_processing(book.id, job.status, job.updated_at, job)
+
+
+@endpoint(
+    blueprint,
+    "POST",
+    f"{API}/audiobooks/{{id}}/processing/rerun",
+    access="publisher-of-it",
+    reply=Processing,
+    status=202,
+    failures=(409,),
+)
+async def rerun_book_processing(call: Call[None, Any]) -> Processing:
+    """Hear a recording anew, all of it, with the speech model that is set now.
+
+    The book keeps its transcript until the new one is whole. 409 unless the last work on it is done.
+    """
+    book = await call.services.catalog.managed(check_id(call.params["id"]), call.user)
+    job = await call.services.transcription.hear_anew(book.job_id)
+    return show_processing(book.id, job.status, job.updated_at, job)

@@ -205,6 +205,11 @@ async def publish_catalog_counts(timer: func.TimerRequest) -> None:
     await services().catalog.publish_counts()
 
 
+async def remove_retired_jobs(timer: func.TimerRequest) -> None:
+    """Delete what newer versions of recordings have made superfluous."""
+    await services().transcription.remove_retired()
+
+
 async def wake_stalled_jobs(timer: func.TimerRequest) -> None:
     """Start again what has had no news for a long time."""
     await services().transcription.wake_stalled()
@@ -265,6 +270,7 @@ blueprint.timer_trigger(arg_name="timer", schedule="15 */10 * * * *", run_on_sta
     publish_catalog_counts
 )
 blueprint.timer_trigger(arg_name="timer", schedule="0 */5 * * * *", run_on_startup=False)(wake_stalled_jobs)
+blueprint.timer_trigger(arg_name="timer", schedule="0 40 * * * *", run_on_startup=False)(remove_retired_jobs)
 blueprint.timer_trigger(arg_name="timer", schedule="0 30 3 * * *", run_on_startup=False)(sweep_accounts)
 blueprint.timer_trigger(arg_name="timer", schedule="0 0 4 * * *", run_on_startup=False)(sweep_orders)
 blueprint.timer_trigger(arg_name="timer", schedule="0 40 3 * * *", run_on_startup=False)(sweep_catalog)

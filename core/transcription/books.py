@@ -43,6 +43,21 @@ class BookTarget:
     def folder(self, job: Job) -> str:
         return f"{job.target_id}/{job.id}/"
 
+    async def needed(self, job: Job) -> tuple[str, ...]:
+        book = await self._catalog.book(job.target_id)
+        if book.job_id == job.id:
+            return (self.folder(job),)
+        cover = (book.cover.blob.rpartition("/")[0],) if book.cover is not None else ()
+        return (f"{self.folder(job)}transcript-", *cover, *(part.blob for part in book.parts))
+
+    async def follow(self, job: Job) -> bool:
+        def adopt(book: Book) -> Book | None:
+            if book.job_id not in (job.id, job.previous_job_id):
+                return None
+            return book.model_copy(update={"job_id": job.id, "processing_status": job.status})
+
+        return (await self._catalog.update(job.target_id, adopt)).job_id == job.id
+
     async def show_status(self, job: Job) -> None:
         def follow(book: Book) -> Book | None:
             if book.job_id != job.id:

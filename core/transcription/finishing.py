@@ -5,15 +5,17 @@ import secrets
 from core.ai import Bill
 from core.transcription.models import Job, Step
 from core.transcription.progress import Messages, Progress
+from core.transcription.renewal import Renewal
 from core.transcription.store import JobStore
 from core.transcription.target import Targets
 
 
 class Finish:
-    def __init__(self, store: JobStore, progress: Progress, targets: Targets) -> None:
+    def __init__(self, store: JobStore, progress: Progress, targets: Targets, renewal: Renewal) -> None:
         self._store = store
         self._progress = progress
         self._targets = targets
+        self._renewal = renewal
 
     async def enrich(self, job: Job, _: Step) -> Messages:
         """Do the step `enrich`; see `Steps.run`."""
@@ -25,7 +27,10 @@ class Finish:
                 await self._charge(job, bill)
             await self._progress.advance(job, "ready", job.shortfall)
             job = await self._store.job(job.id)
-        return await self._progress.calls_for(job) if job.status == "ready" else []
+        if job.status != "ready":
+            return []
+        await self._renewal.retire(job)
+        return await self._progress.calls_for(job)
 
     async def _charge(self, job: Job, bill: Bill) -> None:
         """Add what text calls have used up to the job, whatever became of their answers."""

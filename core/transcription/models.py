@@ -213,6 +213,15 @@ class Chunk(Work):
         return first * _GENERATION + planned, (first + 1) * _GENERATION + planned
 
 
+class Removal(BaseModel):
+    """Row `{time}_{job id}` of `removals`: when what that job has kept can be deleted."""
+
+    model_config = ConfigDict(frozen=True)
+
+    job_id: str
+    due: datetime
+
+
 class Pointer(BaseModel):
     """Row of a month's list of jobs, the newest first."""
 

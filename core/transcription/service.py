@@ -24,8 +24,10 @@ from core.transcription.models import (
     TextCosts,
 )
 from core.transcription.progress import Progress, count
+from core.transcription.renewal import Renewal
 from core.transcription.steps import Steps
 from core.transcription.store import JobStore, in_order
+from core.transcription.target import Targets
 from core.transcription.workshop import Workshop
 
 _log = logging.getLogger("aloud.pipeline")
@@ -40,6 +42,8 @@ class Transcription:
         progress: Progress,
         workshop: Workshop,
         drops: Drops,
+        renewal: Renewal,
+        targets: Targets,
         operations: Operations,
     ) -> None:
         self._stalled = timedelta(seconds=settings.stalled_seconds)
@@ -48,6 +52,8 @@ class Transcription:
         self._progress = progress
         self._workshop = workshop
         self._drops = drops
+        self._renewal = renewal
+        self._targets = targets
         self._operations = operations
 
     def close(self) -> None:
@@ -174,6 +180,27 @@ class Transcription:
         await self._progress.show_status(job)
         await self._steps.drive(job)
         return await self.job(job_id)
+
+    async def hear_anew(self, job_id: str | None) -> JobDetail:
+        """Hear a book's files anew, with the model that is set now; its transcript stays until then.
+
+        While that is under way, asking again changes nothing. Raises ConflictError unless what the book has
+        is ready.
+        """
+        if job_id is None:
+            raise ConflictError("This book has no audio yet.")
+        job = await self._store.job(job_id)
+        if job.is_fresh and not job.is_final:
+            return await self.job(job.id)
+        job = await self._renewal.begin(job)
+        if not await self._targets[job.target].follow(job):
+            raise ConflictError("Another version of the recording has just come.")
+        await self._steps.drive(job)
+        return await self.job(job.id)
+
+    async def remove_retired(self) -> None:
+        """Delete what newer jobs have made superfluous, once no link to it is left."""
+        await self._renewal.remove_retired()
 
     async def revive(self, body: str) -> None:
         """Run the job again that a message was about, if it has failed and not been run again since."""

@@ -8,10 +8,11 @@ from typing import Any
 from core.errors import ConflictError, NotFoundError
 from core.ids import fingerprint, now
 from core.storage.blobs import Container
-from core.storage.tables import MAX_OPERATIONS, Insert, Table
-from core.transcription.models import Chunk, ChunkResult, Job, Part, PartFile, Pointer, Source
+from core.storage.tables import MAX_OPERATIONS, Insert, Stored, Table
+from core.transcription.models import Chunk, ChunkResult, Job, Part, PartFile, Pointer, Removal, Source
 
 _LIST = "list"
+_REMOVALS = "removals"
 
 
 def _chunk_key(index: int) -> str:
@@ -196,6 +197,20 @@ class JobStore:
         Raises NotFoundError.
         """
         return await self._work.read(f"{job_id}/{_chunk_key(index)}.json")
+
+    async def note_removal(self, job_id: str, due: datetime) -> None:
+        """Note when what a job has kept can go."""
+        await self._jobs.put(Removal(job_id=job_id, due=due), _REMOVALS, f"{due:%Y%m%d%H%M%S}_{job_id}")
+
+    async def removals(self, until: datetime) -> AsyncIterator[tuple[str, Stored[Removal]]]:
+        """Yield the jobs whose removal is due, and the rows that say so."""
+        async for stored in self._jobs.each(Removal, _REMOVALS):
+            if stored.value.due > until:
+                return
+            yield stored.value.job_id, stored
+
+    async def settle_removal(self, stored: Stored[Removal]) -> None:
+        await self._jobs.delete_unchanged(stored)
 
     async def stalled(self, before: datetime) -> AsyncIterator[Job]:
         """Yield the unfinished jobs of this month and the one before that have had no news since `before`."""

@@ -44,6 +44,12 @@ class Target(Protocol):
     def folder(self, job: Job) -> str:
         """Return where in `media` a job's own files are, with a slash at its end."""
 
+    async def follow(self, job: Job) -> bool:
+        """Follow this job instead of the one before it; False where another one has come between."""
+
+    async def needed(self, job: Job) -> tuple[str, ...]:
+        """Return the beginnings of the names in a job's folder that are in use, or will be kept."""
+
     async def show_status(self, job: Job) -> None:
         """Follow a job's status and reason."""
 

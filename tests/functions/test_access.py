@@ -27,7 +27,7 @@ from core.settings import Settings
 from core.storage import StorageAccount
 from core.wiring import Services, build
 from tests.aloud import ROOT, Aloud
-from tests.audio import make_png
+from tests.audio import make_audio, make_png
 from tests.google_issuer import GoogleIssuer
 from tests.person import Person, form_with_file, write_blob
 from tests.scripted_ai import ScriptedAi
@@ -41,6 +41,7 @@ MAILED = ("nobody", "listener", "expired")
 ACCESS = dict.fromkeys(("self", "entitled", "publishing", "owner"), "listener")
 WORDS = "Shelf"
 ANNOUNCED = {"purpose": "audiobook", "filename": "a.mp3", "size_bytes": 5, "content_type": "audio/mpeg"}
+HEARD = "heard.mp3"
 UNUSABLE = ("not audio.mp3", "not audio either.mp3", "nor this.mp3")
 
 
@@ -178,6 +179,7 @@ async def world(app: tuple[Aloud, GoogleIssuer]) -> World:
     aloud, issuer = app
     for name in UNUSABLE:
         await aloud.upload(name, b"words " * 100, "audio/mpeg")
+    await aloud.upload(HEARD, make_audio("mp3", 3, sounds=[(0.5, 2.5)]))
     people, person = await asyncio.gather(
         asyncio.gather(*(Person.join(aloud) for _ in CALLERS)), Person.join(aloud)
     )
@@ -209,7 +211,7 @@ async def world(app: tuple[Aloud, GoogleIssuer]) -> World:
     ids["listening"] = stretch["id"]
     _, archive, _ = await listener.post("/my-books/downloads", audiobook_ids=[ids["free"]])
     ids["archive"] = archive["id"]
-    jobs = [await aloud.settled(name) for name in UNUSABLE]
+    jobs = [await aloud.settled(name) for name in (*UNUSABLE, HEARD)]
     ids["job"] = jobs[0]["id"]
     ids["alert"] = await alert(aloud)
     ids["queue"] = "notify"
@@ -358,7 +360,7 @@ async def alert(aloud: Aloud) -> str:
 
 
 async def hand_over(aloud: Aloud, owner_id: str, books: list[str]) -> dict[str, str]:
-    """Make dropped books that have failed the publisher's: one for each of those who try them again."""
+    """Make dropped books the publisher's: failed ones, for each of those who try again, and a whole one."""
     services = join(aloud)
     try:
         for book_id in books:
@@ -367,7 +369,12 @@ async def hand_over(aloud: Aloud, owner_id: str, books: list[str]) -> dict[str, 
             )
     finally:
         await services.close()
-    return {"failed": books[0], "failed of publisher": books[0], "failed of admin": books[1]}
+    return {
+        "failed": books[0],
+        "failed of publisher": books[0],
+        "failed of admin": books[1],
+        "heard": books[2],
+    }
 
 
 # What each caller sends along

@@ -8,6 +8,7 @@ import pytest
 
 from core.caller import Caller, Origin
 from core.catalog.models import Book
+from core.catalog.service import STREAM_LIFE
 from core.errors import NotFoundError
 from core.ids import new_id, now
 from core.transcription.drops import Gathering
@@ -18,7 +19,7 @@ from core.transcription.uploads import UploadRequest
 from core.wiring import Services
 from tests.audio import make_audio
 from tests.core.transcription.conftest import Complete, Drop
-from tests.scripted_ai import ScriptedAi
+from tests.scripted_ai import ScriptedAi, status
 
 ORIGIN = Origin(address="192.0.2.1", request_id="test")
 ADMIN = Caller(user_id=new_id(), session_id="s", roles=frozenset({"listener", "admin"}))
@@ -231,3 +232,62 @@ async def test_what_is_no_recording_is_left_out_and_told_of(
     job = await complete((await newest_job(services, (await book_of(services, "none/")).id)).id)
     assert job.status == "rejected"
     assert json.loads(job.model_dump_json())["reason"]
+
+
+async def names(services: Services, folder: str) -> list[str]:
+    media = services.catalog._media
+    return [name.removeprefix(folder) async for name in media.names(folder)]
+
+
+async def test_a_book_is_heard_anew_in_full_and_keeps_its_text_until_that_is_whole(
+    services: Services, drop: Drop, complete: Complete, ai: ScriptedAi
+) -> None:
+    folder = "heard anew/"
+    first = await complete((await newest_job(services, (await drop_three(services, drop, folder)).id)).id)
+    before = await services.catalog.book(first.target_id)
+    chapters = await services.catalog.stored_chapters(before.id)
+    again = await services.transcription.hear_anew(before.job_id)
+    assert (await services.transcription.hear_anew(again.id)).id == again.id, "asked twice, it is done once"
+    ai.fail_with(status(400))
+    paid = len(ai.transcriptions)
+    for queue, chunk in (("ingest", None), ("transcribe", 0)):
+        await services.transcription.run(queue, Step(job_id=again.id, chunk=chunk))  # type: ignore[arg-type]
+    ai.heal()
+    await services.transcription.settle_poison("transcribe", Step(job_id=again.id, chunk=0).model_dump_json())
+    assert (await complete(again.id)).status == "transcription_failed"
+    torn = await services.catalog.book(before.id)
+    assert (torn.transcript_prefix, torn.parts) == (before.transcript_prefix, before.parts)
+    assert torn.processing_status == "transcription_failed"
+
+    await services.transcription.retry(again.id)
+    assert (await complete(again.id)).status == "ready"
+    assert len(ai.transcriptions) - paid == 4, "three files, one of them twice"
+    after = await services.catalog.book(before.id)
+    assert after.transcript_prefix != before.transcript_prefix
+    assert await services.catalog.stored_chapters(before.id) == chapters
+    assert (await read(services, after)).coverage == 1
+
+
+async def test_what_a_newer_version_replaces_goes_when_no_link_to_it_works_any_more(
+    services: Services, drop: Drop, complete: Complete, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = "replaced.mp3"
+    one = await drop(path, reading(4, 2))
+    assert one is not None
+    await complete(one.id)
+    two = await drop(path, reading(5, 2))
+    assert two is not None
+    old, new = (f"{one.target_id}/{job.id}/" for job in (one, two))
+    await complete(two.id)
+    await services.transcription.remove_retired()
+    assert "audio-0001.mp3" in await names(services, old), "a listener may still have a link"
+    later = now() + STREAM_LIFE + timedelta(hours=2)
+    monkeypatch.setattr("core.transcription.renewal.now", lambda: later)
+    await services.transcription.remove_retired()
+    assert {name.partition("-")[0] for name in await names(services, old)} == {"transcript"}
+    assert "audio-0001.mp3" in await names(services, new)
+    work = services.transcription._store._work
+    assert [name async for name in work.names(f"{one.id}/")] == []
+    assert [name async for name in work.names(f"{two.id}/")] != []
+    await services.transcription.remove_retired()
+    await services.catalog.stream(one.target_id, ADMIN)
