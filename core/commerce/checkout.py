@@ -35,7 +35,7 @@ from core.payments import Provider
 from core.storage.tables import Stored
 
 ROUTE = "checkout"
-_HASTE = timedelta(seconds=60)  # T1 is long done when the message that sees to its order comes
+_HASTE = timedelta(seconds=60)  # T1 is long done when the message for its order comes for the last time
 _PATIENCE = timedelta(seconds=15)
 _WAITS = (0.1, 0.2, 0.4, 0.8)
 

@@ -260,7 +260,6 @@ class Settle(Tried):
 
     model_config = ConfigDict(frozen=True)
 
-    user_id: str
     order_id: str
     voucher: str | None = None
 

@@ -17,7 +17,7 @@ from core.commerce.post import Post
 from core.commerce.store import REQUEST_LIFE, CommerceStore
 from core.commerce.vouchers import Vouchers
 from core.errors import ConflictError, NotFoundError, PaymentAccountError, StaleError, UnavailableError
-from core.ids import now, owner_of
+from core.ids import now, owner_of, time_of
 from core.operations.service import Operations
 from core.payments import Charge, PaymentRequest, Provider
 from core.settings import Settings
@@ -27,10 +27,9 @@ from core.storage.tables import Stored
 _log = logging.getLogger("aloud.commerce")
 
 QUEUE = "settle"
-SETTLE_SECONDS = 120.0  # by then, no checkout or refund that has sent the message is still under way
-_SOON_SECONDS = 2.0  # when a receipt is sent, by a message that goes out beside the order's last write
+_FIRST_SECONDS = 5.0  # by then, most orders are paid, and their receipts wait
 _AGAIN_SECONDS = 300.0
-_UNHEARD = timedelta(seconds=SETTLE_SECONDS)
+_UNDER_WAY = timedelta(minutes=2)  # after that, no checkout has still to write its order, or to be paid
 _TIME_TO_PAY = timedelta(minutes=40)  # the provider's own page closes a little earlier
 _LEFT = timedelta(hours=1)
 _FREE = Charge(state="paid")
@@ -90,17 +89,12 @@ class Orders:
 
     # The way to the end
 
-    async def announce(
-        self, order_id: str, delay_seconds: float = SETTLE_SECONDS, voucher: str | None = None
-    ) -> None:
+    async def announce(self, order_id: str, voucher: str | None = None) -> None:
         """Send for `settle`: before what may be cut off, so that somebody sees to the rest."""
-        message = Settle(user_id=owner_of(order_id), order_id=order_id, voucher=voucher)
-        await self._queues.send(QUEUE, message, delay_seconds)
+        await self._send(order_id, _FIRST_SECONDS, voucher)
 
-    async def _hasten(self, order_id: str) -> None:
-        """Have the letters sent soon; if that gets lost, the first message does it a little later."""
-        with suppress(UnavailableError):
-            await self.announce(order_id, _SOON_SECONDS)
+    async def _send(self, order_id: str, delay_seconds: float, voucher: str | None = None) -> None:
+        await self._queues.send(QUEUE, Settle(order_id=order_id, voucher=voucher), delay_seconds)
 
     async def charge(self, stored: Stored[Order], cart: Stored[Cart] | None) -> Order:
         """Take the money for a pending order, for a buyer who is waiting, and do what follows.
@@ -116,9 +110,6 @@ class Orders:
         except UnavailableError as error:
             _log.warning("order %s: %s", order.number, error.detail)
             return await self._fulfilment.wait(stored, None)
-        if charge.state == "paid":
-            paid, _ = await asyncio.gather(self._fulfilment.pay(stored, charge, cart), self._hasten(order.id))
-            return paid
         order = await self._follow(stored, charge, cart)
         if order.state == "failed" and order.voucher is not None:
             with suppress(UnavailableError):  # else the buyer could use it again only after the message
@@ -154,7 +145,7 @@ class Orders:
         charge: Charge | None = None
         if not give_up and age < _TIME_TO_PAY:
             charge = await provider.look(request, reference)
-            if charge is None and age < _UNHEARD:
+            if charge is None and age < _UNDER_WAY:
                 return order  # its checkout may still be on its way to the provider
         if charge is None:
             charge = await provider.end(request, reference)
@@ -242,15 +233,18 @@ class Orders:
         await self._backoff.run(self._queues, QUEUE, work, self._do)
 
     async def _do(self, work: Settle) -> None:
+        is_young = now() - time_of(work.order_id) < _UNDER_WAY
         try:
-            order = await self.settle(work.order_id)
+            is_open = (await self.settle(work.order_id)).is_open
         except NotFoundError:  # its checkout has ended before there was an order, or its buyer has left
-            await self._gifts.see_to(work.order_id)
-            if work.voucher is not None:
-                await self._vouchers.release(work.voucher, work.order_id)
-            return
-        if order.is_open:
-            await self.announce(order.id, _AGAIN_SECONDS)
+            is_open = is_young
+            if not is_young:
+                await self._gifts.see_to(work.order_id)
+                if work.voucher is not None:
+                    await self._vouchers.release(work.voucher, work.order_id)
+        if is_open:
+            again = _UNDER_WAY.total_seconds() if is_young else _AGAIN_SECONDS
+            await self._send(work.order_id, again, work.voucher)
 
     async def settle_poison(self, body: str) -> None:
         """Tell a person of an order that could not be settled; the sweep tries again."""
@@ -273,9 +267,9 @@ class Orders:
         """Send again for whatever was left open, and forget requests after 30 days."""
         left = now() - _LEFT
         async for order in self._store.left_open(left):
-            await self.announce(order.id, 0)
+            await self._send(order.id, 0)
         async for letter in self._store.left_letters(left):
-            await self.announce(letter.value.order_id, 0)
+            await self._send(letter.value.order_id, 0)
         await self._vouchers.sweep(self.state_of)
         async for request in self._store.old_requests(now() - REQUEST_LIFE):
             await self._store.forget_request(request)

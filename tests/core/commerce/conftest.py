@@ -1,15 +1,22 @@
 """A shop on a real storage: instances of the product, people, books, and a look at what was written."""
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
+import pytest
 import pytest_asyncio
+from azure.core.exceptions import ResourceNotFoundError
+from azure.storage.queue import TextBase64DecodePolicy
+from azure.storage.queue.aio import QueueClient, QueueServiceClient
 
 from core.accounts.models import User
 from core.caller import Caller, Origin
 from core.catalog.models import AudioPart, Book
 from core.commerce.discounts import Voucher
-from core.commerce.models import Answer, CheckoutWish, OrderView, Owned
+from core.commerce.models import Answer, CheckoutWish, OrderView, Outbox, Owned
+from core.commerce.orders import QUEUE
 from core.commerce.store import CommerceStore
 from core.ids import new_id, now
 from core.payments import Simulated, SimulatedCharge
@@ -27,6 +34,8 @@ class Shop:
 
     def __init__(self, settings: Settings, watch: Watch | None = None) -> None:
         self.account = account = StorageAccount(settings, watch)
+        self._connection = settings.storage_connection
+        self._queues: QueueServiceClient | None = None
         self.services = build(settings, account)
         self.catalog = self.services.catalog
         self.cart = self.services.commerce.cart
@@ -44,6 +53,16 @@ class Shop:
 
     async def close(self) -> None:
         await self.services.close()
+        if self._queues is not None:
+            await self._queues.close()
+
+    @property
+    def queue(self) -> QueueClient:
+        """The queue `settle`."""
+        if self._queues is None:
+            assert self._connection is not None
+            self._queues = QueueServiceClient.from_connection_string(self._connection.get_secret_value())
+        return self._queues.get_queue_client(QUEUE, message_decode_policy=TextBase64DecodePolicy())
 
     async def join(self, **fields: Any) -> Caller:
         """Return a new person who is signed in."""
@@ -106,6 +125,37 @@ class Shop:
         admin = Caller(user_id="admin", session_id="", roles=frozenset({"admin"}))
         return await self.orders.refund(admin, order_id, "", Origin(address="", request_id=""))
 
+    async def settle_all(self) -> None:
+        """Do what waits on the queue `settle`, as the host would."""
+        queue = self.queue
+        with suppress(ResourceNotFoundError):
+            async for message in queue.receive_messages(messages_per_page=32):
+                await self.orders.run(message.content)
+                await queue.delete_message(message)
+
+    async def check_books(self, person: Caller) -> None:
+        """Money, orders and what is owned have to agree, for a person none of whose orders is open."""
+        orders = {order.id: order for order in await self.orders_of(person)}
+        open_orders = [order.state for order in orders.values() if order.state == "pending"]
+        assert open_orders == [], "an order without an end"
+        taken = {charge.order_id: charge for charge in await self.charges(person) if charge.state == "paid"}
+        kept = {order_id for order_id, charge in taken.items() if not charge.refunded}
+        paid = {order.id for order in orders.values() if order.state == "paid" and order.total.amount}
+        assert kept == paid, "money and orders differ"
+        for order_id, charge in taken.items():
+            assert charge.amount == orders[order_id].total.amount
+            assert charge.refunded in (0, charge.amount)
+            assert orders[order_id].state in ("paid", "refunded")
+        sold = [
+            item.audiobook_id for order in orders.values() if order.state == "paid" for item in order.items
+        ]
+        assert len(set(sold)) == len(sold), "a book was bought twice"
+        assert await self.owned(person) == dict.fromkeys(sold, "owned")
+        for order in orders.values():
+            assert order.history[-1].state == order.state
+        letters = [row async for row in self.users.each(Outbox, person.user_id, "outbox_")]
+        assert letters == [], "a letter that nobody sends"
+
     async def withdraw(self, book: Book) -> None:
         await self.catalog.update(book.id, lambda now: now.model_copy(update={"visibility": "withdrawn"}))
 
@@ -115,6 +165,12 @@ class Shop:
             {"book_id": book.id, "order_id": "none", "state": state, "acquired_at": now()}
         )
         await self.users.insert(owned, person.user_id, f"owned_{book.id}")
+
+    async def owned_by_order(self, person: Caller) -> dict[tuple[str, str], str]:
+        """Return the state of each book that a person has, by order and book."""
+        return {
+            (owned.order_id, owned.book_id): owned.state async for owned in self.store.owned(person.user_id)
+        }
 
     async def owned(self, person: Caller) -> dict[str, str]:
         """Return the state of each book that a person has."""
@@ -142,3 +198,12 @@ async def start(azurite: Azurite) -> AsyncIterator[Start]:
 @pytest_asyncio.fixture
 async def shop(start: Start) -> Shop:
     return start()
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits for its time is due at once: the test says when that time has come."""
+    monkeypatch.setattr("core.commerce.checkout._PATIENCE", timedelta(0))
+    monkeypatch.setattr("core.commerce.orders._UNDER_WAY", timedelta(0))
+    monkeypatch.setattr("core.commerce.orders._LEFT", timedelta(0))
+    monkeypatch.setattr("core.commerce.orders._FIRST_SECONDS", 0)
