@@ -88,6 +88,20 @@ async def test_openai_takes_each_models_request_and_its_answer_is_understood(
     assert speech.language in (None, "en", "english")
 
 
+async def test_a_long_list_of_names_goes_as_far_as_the_model_reads(
+    openai: VendorAi, connected: Connect, flac: bytes
+) -> None:
+    names = tuple(f"Somebody of Somewhere {number:03}" for number in range(100))
+    for model in ("whisper-1", "gpt-transcribe"):
+        models = connected(OPENAI_BASE_URL=openai.base_url, OPENAI_API_KEY=KEY, SPEECH_MODEL=model)
+        await models.speech.transcribe(io.BytesIO(flac), "a.flac", 1.5, Hints(names))
+    whisper, newest = (call.fields for call in openai.calls)
+    (prompt,) = whisper["prompt"]
+    assert 650 < len(prompt) <= 700
+    assert tuple(prompt.split(", ")) == names[: len(prompt.split(", "))]
+    assert tuple(newest["keywords[]"]) == names
+
+
 async def test_azure_is_asked_with_the_identitys_token_and_no_key(
     azure: VendorAi, identity: ManagedIdentity, connected: Connect, flac: bytes
 ) -> None:
