@@ -9,7 +9,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from core.errors import ConflictError, MalformedRequestError, UnavailableError
+from core.errors import ConflictError, MalformedRequestError, NotFoundError, UnavailableError
 from core.ids import new_id, now
 from core.payments import signatures
 from core.payments.models import Charge, ChargeState, PaymentEvent, PaymentRequest
@@ -20,6 +20,7 @@ METHODS = ("simulated", "simulated-decline", "simulated-timeout", "simulated-los
 
 _DECLINED = "The card was declined. Try another one."
 _OVER = "The time to pay was over."
+_UNWANTED = "The payment was given up."
 
 
 class SimulatedCharge(BaseModel):
@@ -35,11 +36,13 @@ class SimulatedCharge(BaseModel):
     currency: str
     reason: str | None = None
     refunded: int = 0
+    description: str
+    return_url: str
     created_at: datetime
 
 
 class Simulated:
-    """`simulated` pays at once, `-decline` declines, `-late` is pending until `pay`.
+    """`simulated` pays at once, `-decline` declines, `-late` is pending until its page, or `pay`.
 
     Without an answer, `-timeout` takes the money, and `-lost` does not even hear of the order.
     """
@@ -51,6 +54,7 @@ class Simulated:
         self._table = table
         keys = settings.jwt_signing_key.get_secret_value().split()
         self._secrets = [hmac.digest(key.encode(), b"simulated payments", "sha256") for key in keys]
+        self._site = settings.public_base_url.rstrip("/")
 
     async def charge(self, request: PaymentRequest) -> Charge:
         if request.method == "simulated-lost":
@@ -60,11 +64,11 @@ class Simulated:
             found, is_new = await self._insert(request)
             if is_new and request.method == "simulated-timeout":
                 raise UnavailableError("The simulated provider has taken the money and does not answer.")
-        return _show(found)
+        return self._show(found)
 
     async def look(self, request: PaymentRequest, reference: str | None) -> Charge | None:
         found = await self._find(request)
-        return None if found is None else _show(found)
+        return None if found is None else self._show(found)
 
     async def end(self, request: PaymentRequest, reference: str | None) -> Charge:
         def decline(charge: SimulatedCharge) -> SimulatedCharge | None:
@@ -74,7 +78,9 @@ class Simulated:
 
         if await self._find(request) is None:
             await self._insert(request, ended=True)
-        return _show(await self._table.update(SimulatedCharge, request.user_id, request.order_id, decline))
+        return self._show(
+            await self._table.update(SimulatedCharge, request.user_id, request.order_id, decline)
+        )
 
     async def refund(self, request: PaymentRequest, reference: str | None, amount: int) -> None:
         """Raises NotFoundError where it has never heard of the order."""
@@ -98,6 +104,15 @@ class Simulated:
 
     # What the world outside does with play money
 
+    async def find(self, code: str) -> SimulatedCharge:
+        """Return the charge whose page this is the code of. Raises NotFoundError."""
+        user_id, _, rest = code.partition(".")
+        order_id, _, mark = rest.partition(".")
+        marks = [_mark(secret, user_id, order_id) for secret in self._secrets]
+        if not any(hmac.compare_digest(one.encode(), mark.encode()) for one in marks):
+            raise NotFoundError("There is nothing to pay here.")
+        return (await self._table.get(SimulatedCharge, user_id, order_id)).value
+
     async def pay(self, user_id: str, order_id: str) -> PaymentEvent:
         """Pay a pending charge and return the event that tells of it.
 
@@ -112,6 +127,20 @@ class Simulated:
         await self._table.update(SimulatedCharge, user_id, order_id, take)
         return PaymentEvent(id=new_id(), user_id=user_id, order_id=order_id)
 
+    async def refuse(self, user_id: str, order_id: str) -> PaymentEvent:
+        """Do not pay a pending charge, for good, and return the event that tells of it.
+
+        Raises NotFoundError, or ConflictError where it was paid.
+        """
+
+        def decline(charge: SimulatedCharge) -> SimulatedCharge:
+            if charge.state == "paid":
+                raise ConflictError("This was paid already.")
+            return charge.model_copy(update={"state": "declined", "reason": _UNWANTED})
+
+        await self._table.update(SimulatedCharge, user_id, order_id, decline)
+        return PaymentEvent(id=new_id(), user_id=user_id, order_id=order_id)
+
     def write_webhook(self, event: PaymentEvent, at: datetime | None = None) -> tuple[bytes, dict[str, str]]:
         """Return body and headers of the webhook that tells of an event."""
         body = event.model_dump_json().encode()
@@ -121,6 +150,16 @@ class Simulated:
     async def charges(self, user_id: str) -> list[SimulatedCharge]:
         """Return all charges of a user."""
         return [stored.value async for stored in self._table.each(SimulatedCharge, user_id)]
+
+    def _show(self, charge: SimulatedCharge) -> Charge:
+        code = f"{charge.user_id}.{charge.order_id}."
+        code += _mark(self._secrets[0], charge.user_id, charge.order_id)
+        return Charge(
+            state=charge.state,
+            reference=charge.reference,
+            pay_url=f"{self._site}/pay/{code}" if charge.state == "pending" else None,
+            reason=charge.reason,
+        )
 
     async def _find(self, request: PaymentRequest) -> SimulatedCharge | None:
         found = await self._table.find(SimulatedCharge, request.user_id, request.order_id)
@@ -140,6 +179,8 @@ class Simulated:
             amount=request.amount,
             currency=request.currency,
             reason=reason,
+            description=request.description,
+            return_url=request.return_url,
             created_at=now(),
         )
         try:
@@ -150,5 +191,5 @@ class Simulated:
         return charge, True
 
 
-def _show(charge: SimulatedCharge) -> Charge:
-    return Charge(state=charge.state, reference=charge.reference, reason=charge.reason)
+def _mark(secret: bytes, user_id: str, order_id: str) -> str:
+    return hmac.digest(secret, f"pay {user_id} {order_id}".encode(), "sha256").hex()[:32]

@@ -197,3 +197,24 @@ async def test_a_webhook_without_a_good_signature_is_401(aloud: Aloud) -> None:
         assert answered["Content-Type"] == "application/problem+json"
     status, _, _ = await aloud.call("POST", path, token="", headers=headers, data=bytes(300 * 1024))
     assert status == 413
+
+
+async def test_a_late_payment_is_made_on_the_providers_page(
+    aloud: Aloud, book: Book, browser: aiohttp.ClientSession
+) -> None:
+    for answer, state in (("pay", "paid"), ("no", "failed")):
+        buyer = await Person.join(aloud)
+        order = await buy(aloud, buyer, book, payment_method="simulated-late")
+        assert order["state"] == "pending"
+        path = order["pay_url"].removeprefix(aloud.base_url)
+        status, page, _ = await read(browser, path)
+        assert status == 200
+        assert "10.00 USD" in page
+        assert (await send(browser, path, csrf="x", answer="pay"))[0] == 403
+        status, _, headers = await send(browser, path, csrf=token_in(page), answer=answer)
+        assert (status, headers["Location"]) == (303, f"/orders/{order['id']}")
+        assert (await buyer.get(f"/orders/{order['id']}"))["state"] == state
+        _, page, _ = await read(browser, path)
+        assert "Back to the shop" in page
+        assert ("This is paid." in page) == (answer == "pay")
+    assert (await read(browser, "/pay/a.b.c"))[0] == 404

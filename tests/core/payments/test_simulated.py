@@ -70,12 +70,43 @@ async def test_a_lost_request_takes_nothing_and_never_will(simulated: Simulated)
 
 async def test_a_late_payment_is_told_of_by_a_signed_webhook(simulated: Simulated) -> None:
     request = a_request("simulated-late")
-    assert (await simulated.charge(request)).state == "pending"
+    charge = await simulated.charge(request)
+    assert charge.state == "pending"
+    assert charge.pay_url is not None
     event = await simulated.pay(request.user_id, request.order_id)
     body, headers = simulated.write_webhook(event)
     assert simulated.read_event(body, headers) == event
     assert (event.user_id, event.order_id) == (request.user_id, request.order_id)
-    assert (await simulated.end(request, None)).state == "paid"
+    paid = await simulated.end(request, None)
+    assert (paid.state, paid.pay_url) == ("paid", None)
+
+
+async def test_a_pending_payment_has_a_page_that_cannot_be_guessed(simulated: Simulated) -> None:
+    request = a_request("simulated-late")
+    charge = await simulated.charge(request)
+    assert charge.pay_url is not None
+    code = charge.pay_url.rpartition("/pay/")[2]
+    assert (await simulated.find(code)).order_id == request.order_id
+    for wrong in (
+        "",
+        code[:-1],
+        f"{code}0",
+        f"{request.user_id}.{request.order_id}.",
+        f"x{code}",
+        f"{code}é",
+    ):
+        with pytest.raises(NotFoundError):
+            await simulated.find(wrong)
+    await simulated.refuse(request.user_id, request.order_id)
+    found = await simulated.look(request, None)
+    assert found is not None
+    assert found.state == "declined"
+    with pytest.raises(ConflictError):
+        await simulated.pay(request.user_id, request.order_id)
+    paid = a_request()
+    await simulated.charge(paid)
+    with pytest.raises(ConflictError):
+        await simulated.refuse(paid.user_id, paid.order_id)
 
 
 async def test_an_ended_payment_cannot_be_made(simulated: Simulated) -> None:
