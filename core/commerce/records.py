@@ -12,6 +12,7 @@ from core.commerce.gifts import Gifts
 from core.commerce.models import Actor, Item, Order, OrderState
 from core.commerce.orders import Orders
 from core.commerce.store import CommerceStore
+from core.commerce.vouchers import Vouchers
 from core.errors import ConflictError, NotFoundError, UnavailableError
 from core.ids import inverted
 from core.storage.tables import Table
@@ -73,11 +74,20 @@ class Sale(BaseModel):
 
 
 class Records:
-    def __init__(self, users: Table, sales: Table, orders: Orders, gifts: Gifts, archives: Archives) -> None:
+    def __init__(
+        self,
+        users: Table,
+        sales: Table,
+        orders: Orders,
+        vouchers: Vouchers,
+        gifts: Gifts,
+        archives: Archives,
+    ) -> None:
         self._users = users
         self._sales = sales
         self._store = CommerceStore(users)
         self._orders = orders
+        self._vouchers = vouchers
         self._gifts = gifts
         self._archives = archives
 
@@ -105,6 +115,8 @@ class Records:
             if order.state in ("paid", "refunded"):
                 key = f"{inverted(order.created_at)}_{order.number}"
                 await self._sales.put(Sale.of(order), await self._pseudonym(user_id), key)
+            if order.voucher is not None:
+                await self._vouchers.forget_buyer(order.voucher, user_id, order.id)
             if order.gift is not None:
                 await self._gifts.forget_giver(order.id)
             await self._users.delete(user_id, order.key)

@@ -72,4 +72,4 @@ class Commerce:
             queues,
             operations,
         )
-        self.records = Records(tables.users, tables.sales, self.orders, gifts, self.archives)
+        self.records = Records(tables.users, tables.sales, self.orders, vouchers, gifts, self.archives)

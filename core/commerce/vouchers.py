@@ -82,9 +82,12 @@ class Vouchers:
 
         Raises InvalidError that says why it cannot be used, ThrottledError for who guesses.
         """
-        await self._accounts.throttles.attempt(fingerprint("user", user_id), "voucher", _GUESSES)
         code = normalise_code(text)
-        voucher, buyer = await asyncio.gather(self._find(code), self._find_buyer(code, user_id))
+        voucher, buyer, _ = await asyncio.gather(
+            self._find(code),
+            self._find_buyer(code, user_id),
+            self._accounts.throttles.attempt(fingerprint("user", user_id), "voucher", _GUESSES),
+        )
         if voucher is None:
             raise _refusal("We do not know this code. Check its spelling.")
         _check(voucher.value, buyer)
@@ -149,6 +152,11 @@ class Vouchers:
             return await self._transact(code, Delete(reserved), Put(f"{_USED}{order_id}", reserved.value))
 
         await self._race(code, attempt)
+
+    async def forget_buyer(self, code: str, user_id: str, order_id: str) -> None:
+        """Forget who has used a code for an order that has come to its end; the use goes on to count."""
+        await self._table.delete(code, f"{_USED}{order_id}")
+        await self._table.delete(code, f"{_BUYER}{user_id}")
 
     async def sweep(self, outcome: Callable[[str], Awaitable[OrderState | None]]) -> None:
         """Settle or release what crashes have left reserved; `outcome` says what became of an order."""

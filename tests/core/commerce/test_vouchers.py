@@ -233,6 +233,19 @@ async def test_reserving_cut_off_anywhere_is_nothing_or_all(
     )
 
 
+async def test_who_leaves_is_forgotten_and_the_use_goes_on_to_count(till: Till) -> None:
+    voucher, order = await till.make(max_uses=1), new_id()
+    await till.vouchers.reserve(voucher.code, "ada", order)
+    await till.vouchers.settle(voucher.code, order)
+    for _ in range(2):
+        await till.vouchers.forget_buyer(voucher.code, "ada", order)
+    table = till.account.table("vouchers")
+    assert [stored.key async for stored in table.each(BuyerUses, voucher.code, "buyer_")] == []
+    assert [stored.key async for stored in table.each(VoucherUse, voucher.code, "used_")] == []
+    with pytest.raises(InvalidError, match="used up"):
+        await till.vouchers.find("bob", voucher.code)
+
+
 # Which
 
 
