@@ -171,6 +171,7 @@ async def _walk(
     await walk.ask("get_job", "GET", f"{api}/admin/jobs/{failed_job}", token=admin)
     await walk.ask("list_alerts", "GET", f"{api}/admin/alerts", token=admin)
     await walk.ask("retry_job", "POST", f"{api}/admin/jobs/{failed_job}/retry", token=admin)
+    await walk.ask("cancel_job", "POST", f"{api}/admin/jobs/{failed_job}/cancel", token=admin)
 
     await walk.visit("page_sitemap", "GET", "/sitemap.xml")
     await walk.visit("page_feed", "GET", "/feed.xml")
@@ -359,6 +360,11 @@ async def _walk_tasks(walk: Walk) -> None:
     await walk.ask("list_task_history", "GET", f"{path}/history", token=token)
     await walk.ask("restore_task", "POST", f"{path}/history/1/restore", token=token)
     await walk.ask("delete_task", "DELETE", path, token=token)
+    form = form_with_file(make_audio("flac", 3, sounds=[(0, 3)]))
+    heard = await walk.ask("transcribe", "POST", "/api/v1/transcribe?wait=60", token=token, data=form)
+    path = f"{tasks}/{heard['task']['id']}"
+    await walk.ask("get_task_transcript", "GET", f"{path}/transcript", token=token)
+    await walk.ask("get_task_audio", "GET", f"{path}/audio", token=token)
     made = await walk.ask("create_task", "POST", tasks, token=token, json={"name": "Bench"})
     await walk.ask("delete_tasks", "DELETE", tasks, token=token, json={"ids": [made["id"]]})
 

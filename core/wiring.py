@@ -39,10 +39,12 @@ from core.tasks.service import Tasks
 from core.tasks.store import TaskStore
 from core.transcription.assembling import Assemble
 from core.transcription.books import BookTarget
+from core.transcription.costs import Costs
 from core.transcription.drops import Drops
 from core.transcription.finishing import Finish
 from core.transcription.gathering import Gather
 from core.transcription.ingesting import Ingest
+from core.transcription.private import Recordings, TaskTarget
 from core.transcription.progress import Progress
 from core.transcription.renewal import Renewal
 from core.transcription.service import Transcription
@@ -73,6 +75,7 @@ class Services:
     gather: Gather
     uploads: Uploads
     tasks: Tasks
+    recordings: Recordings
     operations: Operations
     lifetimes: Lifetimes
     providers: Mapping[str, Provider]
@@ -188,10 +191,10 @@ def build(settings: Settings, account: StorageAccount | None = None) -> Services
     publisher = CatalogPublisher(index, books, changes, counts, reader)
     names = Names(account.table("names"), books, reader, queues, operations)
     follows = Follows(account.table("follows"), names)
-    private = account.container("private")
-    tasks = Tasks(settings, TaskStore(account.table("tasks"), private), queues, operations)
     archives = account.container("archives")
     providers = connect_payments(settings, account.table("charges"))
+    private, recorded = account.container("private"), account.container("tasks")
+    tasks = Tasks(settings, TaskStore(account.table("tasks"), private, recorded), queues, operations)
     stats = StatsStore(book_rows, counts)
     owners = Ownership(CommerceStore(users))
     shelves = Shelves(account.table("shelves"))
@@ -202,10 +205,14 @@ def build(settings: Settings, account: StorageAccount | None = None) -> Services
     imports = Imports(import_rows, files, books, editing, queues, operations)
     exports = Exports(import_rows, files, books, queues, operations)
     jobs = JobStore(account.table("jobs"), account.container("work"))
-    announced = Uploads(settings, account.table("uploads"), uploads, catalog, operations)
+    announced = Uploads(settings, account.table("uploads"), uploads, recorded, catalog, tasks, operations)
     workshop = Workshop()
-    targets: Targets = {"book": BookTarget(settings, catalog, models, workshop, uploads, media)}
-    progress = Progress(jobs, targets)
+    targets: Targets = {
+        "book": BookTarget(settings, catalog, models, workshop, uploads, media),
+        "task": TaskTarget(tasks, recorded, private),
+    }
+    costs = Costs(operations, jobs, targets, models)
+    progress = Progress(jobs, targets, costs)
     renewal = Renewal(settings, jobs, targets)
     finish = Finish(jobs, progress, targets, renewal)
     steps = Steps(
@@ -215,16 +222,27 @@ def build(settings: Settings, account: StorageAccount | None = None) -> Services
         progress,
         operations,
         {
-            "ingest": Ingest(settings, jobs, progress, workshop, targets).run,
+            "ingest": Ingest(settings, jobs, progress, workshop, targets, costs).run,
             "transcribe": Transcribe(jobs, progress, workshop, targets, models).run,
             "assemble": Assemble(jobs, progress, workshop, targets).run,
             "enrich": finish.enrich,
             "index": finish.index,
         },
     )
+    recordings = Recordings(settings, jobs, steps, progress, tasks, announced, recorded, private)
     drops = Drops(settings, jobs, steps, queues, catalog, uploads, announced)
     transcription = Transcription(
-        settings, jobs, steps, progress, workshop, drops, renewal, targets, operations
+        settings,
+        jobs,
+        steps,
+        progress,
+        workshop,
+        costs,
+        drops,
+        renewal,
+        targets,
+        recordings,
+        operations,
     )
     commerce = Commerce(
         settings,
@@ -276,6 +294,7 @@ def build(settings: Settings, account: StorageAccount | None = None) -> Services
         gather=Gather(settings, jobs, drops, queues, operations, uploads, announced),
         uploads=announced,
         tasks=tasks,
+        recordings=recordings,
         operations=operations,
         lifetimes=Lifetimes(models, operations),
         providers=providers,

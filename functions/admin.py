@@ -105,6 +105,22 @@ async def retry_job(call: Call[None, Any]) -> JobDetail:
     return await call.services.transcription.retry(check_id(call.params["id"]))
 
 
+@endpoint(
+    blueprint,
+    "POST",
+    f"{API}/admin/jobs/{{id}}/cancel",
+    access="admin",
+    reply=JobDetail,
+    status=202,
+    failures=(409,),
+)
+async def cancel_job(call: Call[None, Any]) -> JobDetail:
+    """End a job: nothing more is asked of the AI for it. What is done stays; a retry goes on from there."""
+    job_id = check_id(call.params["id"])
+    await call.services.operations.record("job.cancelled", call.user.user_id, job_id, call.origin)
+    return await call.services.transcription.cancel(job_id)
+
+
 @endpoint(blueprint, "GET", f"{API}/admin/alerts", access="admin", query=Listing, reply=AlertList)
 async def list_alerts(call: Call[None, Listing]) -> AlertList:
     """List the alerts, newest first."""

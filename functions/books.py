@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from core.catalog.covers import MAX_COVER_BYTES
 from core.catalog.editing import BookContent, BookPatch, ChapterEntry
 from core.catalog.models import BookDetail, BookSummary, ProcessingStatus
-from core.transcription.models import ChunkCounts, JobView
+from core.transcription.models import Card, ChunkCounts, JobProgress
 from functions.catalog import ChapterList
 from functions.http import API, Call, Listing, Payload, Reply, check_id, endpoint
 
@@ -40,10 +40,13 @@ class Processing(BaseModel):
     job_id: str | None = None
     chunks: ChunkCounts | None = Field(None, description="Parts of the recording: all, done, failed.")
     attempts: int = 0
+    card: Card | None = Field(None, description="What it has cost, and how good it is.")
     updated_at: datetime
 
 
-def show_processing(book_id: str, status: ProcessingStatus, at: datetime, job: JobView | None) -> Processing:
+def show_processing(
+    book_id: str, status: ProcessingStatus, at: datetime, job: JobProgress | None
+) -> Processing:
     """Return what a publisher sees of a job."""
     return Processing(
         audiobook_id=book_id,
@@ -52,6 +55,7 @@ def show_processing(book_id: str, status: ProcessingStatus, at: datetime, job: J
         job_id=job.id if job else None,
         chunks=job.chunks if job else None,
         attempts=job.attempts if job else 0,
+        card=job.card if job else None,
         updated_at=job.updated_at if job else at,
     )
 

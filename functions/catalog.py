@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import asdict
-from datetime import datetime
 from typing import Any, Literal
 
 import azure.functions as func
@@ -10,19 +9,13 @@ from pydantic import BaseModel, Field
 
 from core.catalog.index import Filters, Page, Sort
 from core.catalog.models import BookDetail, BookSummary, Chapter
-from core.catalog.service import TermKind, TranscriptForm
+from core.catalog.service import TermKind
 from core.errors import NotFoundError
 from core.wiring import Services
 from functions.http import API, Call, Listing, Payload, Reply, check_id, endpoint
+from functions.media import FORM_TYPES, LinkReply, StreamQuery, TranscriptQuery, lead_to, show_transcript
 
 blueprint = func.Blueprint()
-
-_FORM_TYPES = {
-    "json": "application/json",
-    "txt": "text/plain",
-    "srt": "application/x-subrip",
-    "vtt": "text/vtt",
-}
 
 
 class BrowseQuery(Listing, Filters):
@@ -148,26 +141,6 @@ class ChapterList(BaseModel):
     """All chapters of a book."""
 
     items: list[Chapter]
-
-
-class StreamQuery(Payload):
-    """`redirect=false` answers with the address in place of a redirect to it; `part` is one of the book's."""
-
-    redirect: bool = True
-    part: int = Field(1, ge=1)
-
-
-class TranscriptQuery(Payload):
-    """The transcript's form."""
-
-    format: TranscriptForm = "json"
-
-
-class LinkReply(BaseModel):
-    """An address that ends at `expires_at`."""
-
-    url: str
-    expires_at: datetime
 
 
 @endpoint(blueprint, "GET", f"{API}/audiobooks", query=BrowseQuery, reply=BookList)
@@ -331,9 +304,7 @@ async def stream_book(call: Call[None, StreamQuery]) -> Reply:
     The address ends after some hours. With `redirect=false`: 200 and the address as JSON.
     """
     link = await call.services.catalog.stream(check_id(call.params["id"]), call.caller, call.query.part)
-    if call.query.redirect:
-        return Reply(status=302, headers={"Location": link.url})
-    return Reply(LinkReply(url=link.url, expires_at=link.expires_at), status=200)
+    return lead_to(link, call.query)
 
 
 @endpoint(
@@ -342,12 +313,11 @@ async def stream_book(call: Call[None, StreamQuery]) -> Reply:
     f"{API}/audiobooks/{{id}}/transcript",
     access="listener",
     query=TranscriptQuery,
-    content_types=tuple(_FORM_TYPES.values()),
+    content_types=tuple(FORM_TYPES.values()),
     failures=(403, 409),
 )
 async def get_book_transcript(call: Call[None, TranscriptQuery]) -> Reply:
     """Read the transcript: timed segments as JSON, plain text, SRT or WebVTT."""
     form = call.query.format
     content, slug = await call.services.catalog.transcript(check_id(call.params["id"]), form, call.caller)
-    headers = {} if form == "json" else {"Content-Disposition": f'attachment; filename="{slug}.{form}"'}
-    return Reply(content, content_type=_FORM_TYPES[form], headers=headers)
+    return show_transcript(content, form, slug)

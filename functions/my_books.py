@@ -9,8 +9,8 @@ from core.commerce.archive_store import ArchiveView
 from core.commerce.archives import MAX_BOOKS
 from core.commerce.library import DownloadFormat, OwnedBook
 from core.ids import ID_PATTERN
-from functions.catalog import LinkReply, StreamQuery
 from functions.http import API, Call, Listing, Payload, Reply, check_id, endpoint
+from functions.media import LinkReply, StreamQuery, lead_to
 
 blueprint = func.Blueprint()
 
@@ -67,9 +67,7 @@ async def load_my_book(call: Call[None, DownloadQuery]) -> Reply:
     library = call.services.commerce.library
     query = call.query
     link = await library.download(check_id(call.params["id"]), query.format, call.user, query.part)
-    if call.query.redirect:
-        return Reply(status=302, headers={"Location": link.url})
-    return Reply(LinkReply(url=link.url, expires_at=link.expires_at), status=200)
+    return lead_to(link, call.query)
 
 
 @endpoint(

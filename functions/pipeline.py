@@ -62,6 +62,13 @@ async def on_upload(blob: DroppedBlob, context: func.Context) -> None:
     await services().transcription.accept_drop(blob.container, blob.name, trace or None)
 
 
+@blueprint.blob_trigger(arg_name="blob", path="tasks/{name}", connection=_STORAGE, source=_SOURCE)
+async def on_recording(blob: DroppedBlob, context: func.Context) -> None:
+    """A private recording was dropped: make its task, if it has none, and its job."""
+    trace = getattr(context.trace_context, "Traceparent", None)
+    await services().transcription.accept_drop(blob.container, blob.name, trace or None)
+
+
 Handler = Callable[[func.QueueMessage], Awaitable[None]]
 
 

@@ -1,12 +1,13 @@
 """Private transcription over HTTP: my recordings, what was heard in them, and every version of that."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import azure.functions as func
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, ValidationError
 
-from core.catalog.models import ProcessingStatus
-from core.errors import NotFoundError
+from core.catalog.models import FINAL_STATUSES, ProcessingStatus
+from core.errors import InvalidError, NotFoundError
 from core.tasks.models import (
     NewTask,
     TaskChanges,
@@ -16,7 +17,11 @@ from core.tasks.models import (
     TaskSummary,
     VersionView,
 )
-from functions.http import API, Call, Listing, Reply, check_id, endpoint
+from functions.http import API, Call, Listing, Payload, Reply, check_id, endpoint
+from functions.media import FORM_TYPES, LinkReply, RedirectQuery, TranscriptQuery, lead_to, show_transcript
+from functions.multipart import read_multipart
+from functions.requests import fields_of
+from functions.uploads import MAX_FIELD_BYTES, MAX_FILE_BYTES, MAX_PARTS, request_of
 
 blueprint = func.Blueprint()
 
@@ -101,7 +106,7 @@ async def change_tasks(call: Call[TaskChanges, Any]) -> ChangedTasks:
 @endpoint(blueprint, "DELETE", f"{API}/tasks", access="listener", body=TaskIds, status=204, failures=(404,))
 async def delete_tasks(call: Call[TaskIds, Any]) -> Reply:
     """Delete up to 45 tasks with their recordings: all of them, or none where one is not mine (404)."""
-    await call.services.tasks.delete(call.user.user_id, call.body.ids)
+    await call.services.recordings.delete(call.user.user_id, call.body.ids)
     return Reply(status=204)
 
 
@@ -130,7 +135,7 @@ async def change_task(call: Call[TaskContent, Any]) -> Reply:
 @endpoint(blueprint, "DELETE", f"{API}/tasks/{{id}}", access="listener", status=204)
 async def delete_task(call: Call[None, Any]) -> Reply:
     """Delete a task with its recording, its prompts and its history."""
-    await call.services.tasks.delete(call.user.user_id, [check_id(call.params["id"])])
+    await call.services.recordings.delete(call.user.user_id, [check_id(call.params["id"])])
     return Reply(status=204)
 
 
@@ -155,3 +160,103 @@ async def restore_task(call: Call[None, Any]) -> Reply:
         raise NotFoundError("There is no such version.")
     task_id = check_id(call.params["id"])
     return _reply(await call.services.tasks.restore(call.user.user_id, task_id, int(number)))
+
+
+@endpoint(
+    blueprint,
+    "GET",
+    f"{API}/tasks/{{id}}/transcript",
+    access="listener",
+    query=TranscriptQuery,
+    content_types=tuple(FORM_TYPES.values()),
+    failures=(409,),
+)
+async def get_task_transcript(call: Call[None, TranscriptQuery]) -> Reply:
+    """Read a task's text: timed segments as JSON, plain text, SRT or WebVTT, with the changes that I made."""
+    form, task_id = call.query.format, check_id(call.params["id"])
+    content, name = await call.services.recordings.transcript(call.user.user_id, task_id, form)
+    return show_transcript(content, form, name)
+
+
+@endpoint(
+    blueprint,
+    "GET",
+    f"{API}/tasks/{{id}}/audio",
+    access="listener",
+    query=RedirectQuery,
+    reply=LinkReply,
+    status=302,
+    failures=(409,),
+)
+async def get_task_audio(call: Call[None, RedirectQuery]) -> Reply:
+    """Go to the recording, which serves ranges; with `redirect=false`: 200 and the address as JSON."""
+    link = await call.services.recordings.audio(call.user.user_id, check_id(call.params["id"]))
+    return lead_to(link, call.query)
+
+
+class TranscribeQuery(Payload):
+    """`wait` this many seconds for the text."""
+
+    wait: int = Field(0, ge=0, le=60)
+
+
+class Transcription(BaseModel):
+    """The task that a recording has become; `text` once it is there."""
+
+    task: TaskSummary
+    text: str | None
+    status_url: str
+
+
+@endpoint(
+    blueprint,
+    "POST",
+    f"{API}/transcribe",
+    access="listener",
+    query=TranscribeQuery,
+    body=bytes,
+    accepts=("multipart/form-data",),
+    max_bytes=MAX_FILE_BYTES + MAX_FIELD_BYTES,
+    too_large=f"A file may have 25 MB here; larger ones go to POST {API}/uploads with the purpose task.",
+    reply=Transcription,
+    status=202,
+    failures=(429,),
+    other={200: ("The text is there.", Transcription)},
+)
+async def transcribe(call: Call[bytes, TranscribeQuery]) -> Reply:
+    """Send a recording of up to 25 MB as `file`, and get its text: it becomes a private task.
+
+    With `wait`, 200 and the text if it is there by then; otherwise 202, and the task tells how it goes.
+    `name` and `tags` (repeated, or separated by semicolons) may be sent along.
+    """
+    form = read_multipart(call.request, "file", max_field_bytes=MAX_FIELD_BYTES, max_parts=MAX_PARTS)
+    request = request_of(form, "task")
+    said = _said(form.fields)
+    services, user_id = call.services, call.user.user_id
+    await services.uploads.admit(request, call.user)
+    upload = await services.uploads.receive(request, form.content, call.user, call.origin)
+    if said.model_fields_set:
+        await services.tasks.change(user_id, upload.id, said, None)
+    task = await services.recordings.wait(user_id, upload.id, call.query.wait)
+    is_done = task.status in FINAL_STATUSES
+    text = " ".join(prompt.text for prompt in task.prompts) if task.status == "ready" else None
+    summary = TaskSummary(**task.model_dump(include=set(TaskSummary.model_fields)))
+    at = f"{API}/tasks/{upload.id}"
+    return Reply(
+        Transcription(task=summary, text=text, status_url=at),
+        status=200 if is_done else 202,
+        headers={"Location": at},
+    )
+
+
+def _said(fields: Mapping[str, list[str]]) -> TaskContent:
+    """Return what a form says besides its file. Raises InvalidError naming each field that is wrong."""
+    said: dict[str, Any] = {name: values[0] for name, values in fields.items() if name != "tags"}
+    if "tags" in fields:
+        said["tags"] = [tag for value in fields["tags"] for tag in value.split(";") if tag.strip()]
+    if "prompts" in said:
+        raise InvalidError("Check the form.", (("prompts", "are what comes out of it"),))
+    try:
+        return TaskContent.model_validate(said)
+    except ValidationError as error:
+        raise InvalidError("Check the form.", fields_of(error)) from None

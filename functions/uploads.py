@@ -11,7 +11,7 @@ from core.catalog.models import BookDetail
 from core.errors import InvalidError
 from core.storage.blobs import Link
 from core.transcription.metadata import title_from_name
-from core.transcription.uploads import Upload, UploadRequest
+from core.transcription.uploads import BookUpload, Purpose, Upload, UploadRequest
 from functions.http import API, Call, Reply, check_id, endpoint
 from functions.multipart import Multipart, read_multipart
 from functions.requests import fields_of
@@ -19,8 +19,8 @@ from functions.requests import fields_of
 blueprint = func.Blueprint()
 
 MAX_FILE_BYTES = 25 * 1024 * 1024
-_MAX_FIELD_BYTES = 64 * 1024
-_MAX_PARTS = 100
+MAX_FIELD_BYTES = 64 * 1024
+MAX_PARTS = 100
 
 
 class UploadReply(BaseModel):
@@ -29,14 +29,16 @@ class UploadReply(BaseModel):
     id: str
     url: str
     expires_at: datetime
-    audiobook_id: str
+    audiobook_id: str | None = None
+    task_id: str | None = None
 
 
 class UploadComplete(BaseModel):
     """The file is there; `status_url` tells how its processing goes."""
 
     id: str
-    audiobook_id: str
+    audiobook_id: str | None = None
+    task_id: str | None = None
     status_url: str
 
 
@@ -48,9 +50,14 @@ class UploadedBook(BaseModel):
 
 
 def _reply(upload: Upload, link: Link) -> UploadReply:
-    return UploadReply(
-        id=upload.id, url=link.url, expires_at=link.expires_at, audiobook_id=upload.audiobook_id
-    )
+    return UploadReply(id=upload.id, url=link.url, expires_at=link.expires_at, **_becomes(upload))
+
+
+def _becomes(upload: Upload) -> dict[str, str]:
+    """Return the id of what an upload becomes, under its name."""
+    if isinstance(upload, BookUpload):
+        return {"audiobook_id": upload.audiobook_id}
+    return {"task_id": upload.id}
 
 
 def _status_url(book_id: str) -> str:
@@ -71,8 +78,9 @@ async def begin_upload(call: Call[UploadRequest, Any]) -> Reply:
     """Announce a recording, and get an address to write it to, straight into the storage.
 
     The address writes that one file and nothing else, for half an hour; GET gives another. What arrives there
-    becomes this book, or a new draft without `audiobook_id`. Takes the role publisher. 413 for a file that
-    is too large, 415 for one that is no recording, 429 after too much in a day.
+    becomes this book, a new draft without `audiobook_id` (both take the role publisher), or with the purpose
+    `task` a private task. 413 for a file that is too large, 415 for one that is no recording, 429 after too
+    much in a day.
     """
     upload, link = await call.services.uploads.begin(call.body, call.user, call.origin)
     return Reply(_reply(upload, link), status=201, headers={"Location": f"{API}/uploads/{upload.id}"})
@@ -100,9 +108,10 @@ async def complete_upload(call: Call[None, Any]) -> UploadComplete:
     has another size.
     """
     upload = await call.services.uploads.verify(check_id(call.params["id"]), call.user)
-    return UploadComplete(
-        id=upload.id, audiobook_id=upload.audiobook_id, status_url=_status_url(upload.audiobook_id)
-    )
+    becomes = _becomes(upload)
+    book_id = becomes.get("audiobook_id")
+    status_url = _status_url(book_id) if book_id else f"{API}/tasks/{upload.id}"
+    return UploadComplete(id=upload.id, status_url=status_url, **becomes)
 
 
 @endpoint(
@@ -112,7 +121,7 @@ async def complete_upload(call: Call[None, Any]) -> UploadComplete:
     access="publisher",
     body=bytes,
     accepts=("multipart/form-data",),
-    max_bytes=MAX_FILE_BYTES + _MAX_FIELD_BYTES,
+    max_bytes=MAX_FILE_BYTES + MAX_FIELD_BYTES,
     too_large=f"A file may have 25 MB here; larger ones go to POST {API}/uploads.",
     reply=UploadedBook,
     status=202,
@@ -125,10 +134,8 @@ async def upload_book(call: Call[bytes, Any]) -> Reply:
     minor units of `currency`, `series` is followed by `series_position`. Without a title the file's tags
     have the say. Larger files go to `/uploads`.
     """
-    form = read_multipart(call.request, "file", max_field_bytes=_MAX_FIELD_BYTES, max_parts=_MAX_PARTS)
-    if not form.content or not form.file_name:
-        raise InvalidError("Check the form.", (("file", "Choose a recording."),))
-    request, content = _request(form), _content(form)
+    form = read_multipart(call.request, "file", max_field_bytes=MAX_FIELD_BYTES, max_parts=MAX_PARTS)
+    request, content = request_of(form, "audiobook"), _content(form)
     await call.services.uploads.admit(request, call.user)
     book = await call.services.editing.create(content, call.user, call.origin)
     request = request.model_copy(update={"audiobook_id": book.id})
@@ -140,10 +147,13 @@ async def upload_book(call: Call[bytes, Any]) -> Reply:
     )
 
 
-def _request(form: Multipart) -> UploadRequest:
+def request_of(form: Multipart, purpose: Purpose) -> UploadRequest:
+    """Return what the file of a form announces. Raises InvalidError where there is none."""
+    if not form.content or not form.file_name:
+        raise InvalidError("Check the form.", (("file", "Choose a recording."),))
     try:
         return UploadRequest(
-            purpose="audiobook",
+            purpose=purpose,
             filename=form.file_name,
             size_bytes=len(form.content),
             content_type=form.content_type,

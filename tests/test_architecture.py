@@ -15,8 +15,8 @@ ONE_WAY = {
     "catalog": {"operations"},
     "commerce": {"catalog", "accounts", "operations"},
     "listening": {"catalog", "commerce", "operations"},
-    "transcription": {"catalog", "operations"},
-    "tasks": {"catalog", "operations", "transcription"},
+    "transcription": {"catalog", "operations", "tasks"},
+    "tasks": {"catalog", "operations"},
     "operations": set(),
 }
 ROOMS = set(ONE_WAY)

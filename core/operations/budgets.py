@@ -11,61 +11,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
-from pydantic import BaseModel, ConfigDict
-
 from core.errors import ConflictError, NotFoundError, StaleError, UnavailableError
+from core.operations.models import Amount, Claim, Reservation, Sum
 from core.settings import Settings
 from core.storage.tables import Delete, Insert, Operation, Replace, Stored, Table
 
 _SUM = "sum"
 _TRIES = 20
 _ALL = "all"
-
-
-@dataclass(frozen=True)
-class Amount:
-    """What work costs, or is thought to: millionths of a dollar, and seconds of sound."""
-
-    microdollars: int
-    seconds: int
-
-
-class Sum(BaseModel):
-    """Row `sum`: what is reserved by work under way, and what finished work has cost."""
-
-    model_config = ConfigDict(frozen=True)
-
-    reserved_microdollars: int = 0
-    reserved_seconds: int = 0
-    spent_microdollars: int = 0
-    spent_seconds: int = 0
-
-
-class Reservation(BaseModel):
-    """Row `job_{id}_{run}`: what one run of a job has reserved; once settled, what it has cost."""
-
-    model_config = ConfigDict(frozen=True)
-
-    job_id: str
-    run: int
-    microdollars: int
-    seconds: int
-    is_settled: bool = False
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One run of a job that costs money. `at` is when the run began: its month's budgets pay for it."""
-
-    job_id: str
-    run: int
-    owner_id: str | None
-    at: datetime
-
-    @property
-    def key(self) -> str:
-        """The row key of its reservations."""
-        return f"job_{self.job_id}_{self.run:04d}"
 
 
 class Budgets:

@@ -57,7 +57,7 @@ def _facts(name: str, found: BlobProperties) -> BlobFacts:
     return BlobFacts(name, etag, found.size, settings.content_type or "", found.last_modified, digest)
 
 
-def _disposition(file_name: str) -> str:
+def attachment(file_name: str) -> str:
     """Return the header that makes a browser save a file, with a plain name for old ones (RFC 6266)."""
     letters = (
         letter for letter in unicodedata.normalize("NFKD", file_name) if not unicodedata.combining(letter)
@@ -289,7 +289,7 @@ class Container:
             life,
             BlobSasPermissions(read=True),
             content_type=content_type,
-            content_disposition=None if file_name is None else _disposition(file_name),
+            content_disposition=None if file_name is None else attachment(file_name),
         )
 
     async def write_link(self, name: str, life: timedelta) -> Link:

@@ -98,9 +98,13 @@ class Tasks:
         await self._store.add(task, _version(task, "created", owner_id))
         return await self._detail(task)
 
+    async def task(self, owner_id: str, task_id: str) -> Task:
+        """Raises NotFoundError."""
+        return (await self._store.get(owner_id, task_id)).value
+
     async def show(self, owner_id: str, task_id: str) -> TaskDetail:
         """Raises NotFoundError."""
-        return await self._detail((await self._store.get(owner_id, task_id)).value)
+        return await self._detail(await self.task(owner_id, task_id))
 
     async def change(
         self, owner_id: str, task_id: str, content: TaskContent, if_match: frozenset[str] | None
@@ -183,7 +187,25 @@ class Tasks:
 
     # What the transcription says
 
-    async def follow(self, owner_id: str, task_id: str, job_id: str, **facts: Any) -> None:
+    async def adopt(
+        self,
+        owner_id: str,
+        task_id: str,
+        job_id: str,
+        instead_of: Sequence[str | None],
+        status: ProcessingStatus,
+    ) -> bool:
+        """Make a job the task's newest one instead of another; False where it has yet another by now."""
+
+        def take(task: Task) -> Task:
+            if task.job_id not in instead_of:
+                return task
+            return task.model_copy(update={"job_id": job_id, "status": status})
+
+        changed = await self._store.follow(owner_id, task_id, take)
+        return changed is not None and changed.job_id == job_id
+
+    async def note(self, owner_id: str, task_id: str, job_id: str, **facts: Any) -> None:
         """Take in what a job says of a task; nothing where the task is gone or has another job by now."""
 
         def take(task: Task) -> Task:
@@ -193,11 +215,10 @@ class Tasks:
 
         await self._store.follow(owner_id, task_id, take)
 
-    async def take_recording(self, owner_id: str, task_id: str, job_id: str, **facts: Any) -> bool:
+    async def take_recording(self, owner_id: str, task_id: str, job_id: str, file_name: str) -> bool:
         """Make a job the task's newest one; tell whether the task is there."""
-        changed = await self._store.follow(
-            owner_id, task_id, lambda task: task.model_copy(update={"job_id": job_id, **facts})
-        )
+        facts = {"job_id": job_id, "file_name": file_name, "status": "uploaded", "reason": None}
+        changed = await self._store.follow(owner_id, task_id, lambda task: task.model_copy(update=facts))
         return changed is not None and changed.deleted_at is None
 
     async def hear(self, owner_id: str, task_id: str, heard: Heard) -> None:

@@ -1,6 +1,9 @@
-"""Where tasks are kept: `tasks`, one partition a person, and their passages in `private/{person}/{task}/`."""
+"""Where tasks are kept: rows in the table `tasks`, a partition a person; recordings in the container `tasks`,
+what was made of them in `private`, both in folders `{person}/{task}/`.
+"""
 
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from core.errors import NotFoundError, StaleError, UnavailableError
@@ -25,9 +28,10 @@ class PromptsRef:
 
 
 class TaskStore:
-    def __init__(self, tasks: Table, private: Container) -> None:
+    def __init__(self, tasks: Table, private: Container, recorded: Container) -> None:
         self._tasks = tasks
         self._private = private
+        self._recorded = recorded
 
     async def add(self, task: Task, version: TaskVersion) -> None:
         """Raises ConflictError if the id is taken."""
@@ -80,9 +84,9 @@ class TaskStore:
 
     async def follow(self, owner_id: str, task_id: str, change: Callable[[Task], Task]) -> Task | None:
         """Change what the transcription says of a task, which makes no version; None where it is gone."""
-        if await self.find(owner_id, task_id) is None:
-            return None
-        return await self._tasks.update(Task, owner_id, _task_key(task_id), change)
+        with suppress(NotFoundError):
+            return await self._tasks.update(Task, owner_id, _task_key(task_id), change)
+        return None
 
     async def version(self, owner_id: str, task_id: str, number: int) -> TaskVersion:
         """Raises NotFoundError."""
@@ -134,14 +138,16 @@ class TaskStore:
         found = await self.find(owner_id, task_id)
         if found is None or found.value.deleted_at is None:
             return
-        await self._private.delete_prefix(folder_of(owner_id, task_id))
+        for container in (self._recorded, self._private):
+            await container.delete_prefix(folder_of(owner_id, task_id))
         async for stored in self._tasks.each(TaskVersion, owner_id, f"history_{task_id}_"):
             await self._tasks.delete(owner_id, stored.key)
         await self._tasks.delete(owner_id, _task_key(task_id))
 
     async def erase(self, owner_id: str) -> None:
         """Remove all tasks of a person."""
-        await self._private.delete_prefix(f"{owner_id}/")
+        for container in (self._recorded, self._private):
+            await container.delete_prefix(f"{owner_id}/")
         await self._tasks.erase(owner_id)
 
 

@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 from core.transcription.models import Chunk, ChunkResult, Job, Part, Step
 from core.transcription.progress import Messages, Progress, count
@@ -58,15 +59,17 @@ class Assemble:
         if (await self._store.job(job.id)).run != job.run:
             return
         await target.attach(job, [part for part in parts if part.cuts], prefix, transcript)
+        quality: dict[str, Any] = {"coverage": round(transcript.coverage, 4), "gaps": len(transcript.gaps)}
         if failed:
             causes = _summarise(chunk.error for chunk in failed)
             await self._progress.advance(
                 job,
                 "transcription_failed",
                 f"{len(failed)} of {len(chunks)} parts could not be transcribed: {causes}",
+                **quality,
             )
             return
-        await self._progress.advance(job, "enriching", job.shortfall)
+        await self._progress.advance(job, "enriching", job.shortfall, **quality)
 
     async def _join(self, job: Job, parts: list[Part], chunks: list[Chunk]) -> Transcript:
         from core.transcription import timing

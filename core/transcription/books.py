@@ -66,6 +66,9 @@ class BookTarget:
 
         await self._catalog.update(job.target_id, follow)
 
+    async def payer(self, job: Job) -> str | None:
+        return (await self._catalog.book(job.target_id)).owner_id
+
     async def describe(self, job: Job, recording: Recording) -> Job:
         """Show what is known as early as possible, but keep what a book has to hear and read already."""
         cover = await self._store_cover(job, recording.cover)

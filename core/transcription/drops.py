@@ -20,7 +20,7 @@ from core.transcription.metadata import title_from_folder, title_from_name
 from core.transcription.models import Job, Part, PartFile, Source
 from core.transcription.steps import Steps
 from core.transcription.store import JobStore
-from core.transcription.uploads import Upload, Uploads, draft_of, find_mismatch
+from core.transcription.uploads import BookUpload, Uploads, draft_of, find_mismatch
 
 _log = logging.getLogger("aloud.pipeline")
 
@@ -101,7 +101,9 @@ class Drops:
         draft = draft_at(source, name, facts.modified)
         return await self.begin(name, source, draft, [Dropped(facts, name)], traceparent)
 
-    async def _accept_upload(self, upload: Upload, facts: BlobFacts, traceparent: str | None) -> Job | None:
+    async def _accept_upload(
+        self, upload: BookUpload, facts: BlobFacts, traceparent: str | None
+    ) -> Job | None:
         book_id, draft = upload.audiobook_id, draft_of(upload)
         row = PartFile(part=upload.part or 1, blob_name=facts.name, modified=facts.modified)
         if upload.part is not None:

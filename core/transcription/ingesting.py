@@ -5,13 +5,14 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from core.catalog.models import MediaFile
 from core.errors import NotFoundError, RejectedAudioError, StaleError
 from core.ids import now
 from core.settings import Settings
 from core.storage.blobs import BlobFacts
+from core.transcription.costs import Costs
 from core.transcription.metadata import chapters_of
 from core.transcription.models import Chunk, Job, Part, Step
 from core.transcription.progress import Messages, Progress
@@ -26,7 +27,13 @@ if TYPE_CHECKING:
 
 class Ingest:
     def __init__(
-        self, settings: Settings, store: JobStore, progress: Progress, workshop: Workshop, targets: Targets
+        self,
+        settings: Settings,
+        store: JobStore,
+        progress: Progress,
+        workshop: Workshop,
+        targets: Targets,
+        costs: Costs,
     ) -> None:
         self._max_hours = settings.max_audio_hours
         self._store = store
@@ -34,10 +41,11 @@ class Ingest:
         self._reuse = Reuse(store, progress)
         self._workshop = workshop
         self._targets = targets
+        self._costs = costs
 
     async def run(self, job: Job, _: Step) -> Messages:
         """Do the step; see `Steps.run`."""
-        if job.status in ("uploaded", "planning"):
+        if job.status in ("waiting", "uploaded", "planning"):
             try:
                 if await self._progress.advance(job, "planning"):
                     await self.plan(job)
@@ -96,16 +104,19 @@ class Ingest:
         recording = Recording(parts, tags, cover)
         described = await self._targets[job.target].describe(job, recording)
         shortfall = _describe_shortfall(await self._store.parts(job.id))
-        await self._progress.advance(
-            job,
-            "transcribing",
-            shortfall,
-            title=described.title,
-            cover=described.cover,
-            duration_seconds=recording.duration_seconds,
-            shortfall=shortfall,
-            total=sum(chunk.status != "split" for chunk in chunks),
-        )
+        facts: dict[str, Any] = {
+            "title": described.title,
+            "cover": described.cover,
+            "duration_seconds": recording.duration_seconds,
+            "shortfall": shortfall,
+            "total": sum(chunk.status != "split" for chunk in chunks),
+        }
+        at = now()
+        lacks = await self._costs.reserve(job.model_copy(update=facts), chunks, at)
+        if lacks is not None:
+            await self._progress.advance(job, "waiting", lacks, **facts)
+        else:
+            await self._progress.advance(job, "transcribing", shortfall, **facts, reserved_at=at)
 
     async def _read(self, job: Job, part: Part, donor: Donor | None) -> tuple[Part, "Probe"]:
         """Return a file as it was found, and planned unless it was before. Raises RejectedAudioError."""

@@ -19,7 +19,7 @@ _ORDER: dict[ProcessingStatus, int] = {
 }
 QueueName = Literal["ingest", "transcribe", "assemble", "enrich", "index"]
 QUEUE_NAMES: tuple[QueueName, ...] = get_args(QueueName)
-TargetKind = Literal["book"]
+TargetKind = Literal["book", "task"]
 
 
 class Source(BaseModel):
@@ -59,6 +59,7 @@ class Work(BaseModel):
     error: str | None = None
     claimed_by: str | None = None
     running_until: datetime | None = None
+    cpu_seconds: float = Field(0, description="Processor time of reading, cutting and joining.")
     updated_at: datetime
 
 
@@ -120,6 +121,12 @@ class Job(Work, TextCosts):
     title: str
     total: int = 0
     settled: Settled | None = None
+    coverage: float | None = Field(None, description="Share of the sound that the transcript covers, 0 to 1.")
+    gaps: int = Field(0, description="Stretches without a transcript.")
+    finished_at: datetime | None = None
+    reserved_at: datetime | None = Field(None, description="When its run reserved what it may cost.")
+    billed_microdollars: int = Field(0, description="What earlier runs have cost, of the sums of all chunks.")
+    billed_seconds: float = 0
     charge_id: str | None = Field(None, description="The last bill that was added, so that none is twice.")
     woken_at: datetime | None = Field(None, description="When the watchdog last started it again.")
     traceparent: str | None = None
@@ -134,7 +141,7 @@ class Job(Work, TextCosts):
         """Tell whether a run can go from its status to another: forward, never back."""
         if self.is_final:
             return False
-        if status == "rejected":
+        if status in ("rejected", "waiting"):
             return self.status in ("uploaded", "planning")
         return status in FINAL_STATUSES or _ORDER[status] > _ORDER[self.status]
 
@@ -291,7 +298,30 @@ class ChunkView(BaseModel):
     cost_microdollars: int
 
 
-class JobDetail(JobView, TextCosts):
+class Card(BaseModel):
+    """What a job has cost and how good it is, over all its runs; answers that were of no use included."""
+
+    audio_minutes: float = Field(description="Of sound that was sent to the model.")
+    calls: int = Field(description="Replies of the models, for speech and text.")
+    input_tokens: int
+    output_tokens: int
+    cost_microdollars: int
+    attempts: int
+    rejected: int = Field(description="Texts that were not taken.")
+    flagged: int = Field(description="Texts that are odd and were kept.")
+    gaps: int
+    coverage: float | None = Field(description="Share of the sound that the transcript covers, 0 to 1.")
+    wall_seconds: float = Field(description="Since the run began; once it is over, how long it took.")
+    cpu_seconds: float = Field(description="Processor time of reading, cutting and joining.")
+
+
+class JobProgress(JobView):
+    """A job with its card."""
+
+    card: Card
+
+
+class JobDetail(JobProgress, TextCosts):
     """A job with each of its chunks and what they cost."""
 
     run: int

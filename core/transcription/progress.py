@@ -5,7 +5,9 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from core.catalog.models import ProcessingStatus
+from core.catalog.models import FINAL_STATUSES, ProcessingStatus
+from core.ids import now
+from core.transcription.costs import Costs
 from core.transcription.models import Chunk, Job, QueueName, Settled, Step
 from core.transcription.store import JobStore
 from core.transcription.target import Targets
@@ -24,9 +26,10 @@ _QUEUES: dict[ProcessingStatus, QueueName] = {
 
 
 class Progress:
-    def __init__(self, store: JobStore, targets: Targets) -> None:
+    def __init__(self, store: JobStore, targets: Targets, costs: Costs) -> None:
         self._store = store
         self._targets = targets
+        self._costs = costs
 
     async def calls_for(self, job: Job) -> Messages:
         """Return the messages that a job's state calls for; harmless if they are under way already."""
@@ -39,6 +42,10 @@ class Progress:
             return _ask(job, pending)
         queue = _QUEUES.get(job.status)
         return [(queue, step)] if queue else []
+
+    def first_call(self, job: Job) -> Messages:
+        """Return the message that has a job begin, again where it had to wait."""
+        return [("ingest", _step(job))]
 
     async def asks_for(self, job: Job, chunks: Sequence[int]) -> Messages:
         """Return the messages for those of the given chunks that have no text yet."""
@@ -69,12 +76,15 @@ class Progress:
                 return None
             if only_from and now_.status not in only_from:
                 return None
-            return now_.model_copy(update={"status": status, "reason": reason, **changes})
+            ended = {"finished_at": now()} if status in FINAL_STATUSES else {}
+            return now_.model_copy(update={"status": status, "reason": reason, **ended, **changes})
 
         moved = await self._store.update(job.id, move)
         if moved.run != job.run or moved.status != status:
             return False
         await self.show_status(moved)
+        if moved.is_final:
+            await self._costs.settle(moved)
         _log.info("job %s is %s%s", job.id, status, f": {reason}" if reason else "")
         return True
 

@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -11,18 +13,22 @@ from core.errors import ConflictError, NotFoundError
 from core.ids import now
 from core.operations.service import Operations
 from core.settings import Settings
+from core.transcription.costs import Costs
 from core.transcription.drops import Drops
 from core.transcription.models import (
+    Card,
     Chunk,
     ChunkCounts,
     ChunkView,
     Job,
     JobDetail,
+    JobProgress,
     JobView,
     QueueName,
     Step,
     TextCosts,
 )
+from core.transcription.private import Recordings
 from core.transcription.progress import Progress, count
 from core.transcription.renewal import Renewal
 from core.transcription.steps import Steps
@@ -41,9 +47,11 @@ class Transcription:
         steps: Steps,
         progress: Progress,
         workshop: Workshop,
+        costs: Costs,
         drops: Drops,
         renewal: Renewal,
         targets: Targets,
+        recordings: Recordings,
         operations: Operations,
     ) -> None:
         self._stalled = timedelta(seconds=settings.stalled_seconds)
@@ -51,9 +59,11 @@ class Transcription:
         self._steps = steps
         self._progress = progress
         self._workshop = workshop
+        self._costs = costs
         self._drops = drops
         self._renewal = renewal
         self._targets = targets
+        self._recordings = recordings
         self._operations = operations
 
     def close(self) -> None:
@@ -61,7 +71,9 @@ class Transcription:
         self._workshop.close()
 
     async def accept_drop(self, container: str, name: str, traceparent: str | None = None) -> Job | None:
-        """Start the work on a dropped file; see `Drops.accept`."""
+        """Start the work on a dropped file; see `Drops.accept` and `Recordings.accept`."""
+        if container == self._recordings.container:
+            return await self._recordings.accept(name, traceparent)
         return await self._drops.accept(container, name, traceparent)
 
     async def forget(self, job_id: str) -> None:
@@ -103,13 +115,20 @@ class Transcription:
         )
 
     async def wake_stalled(self) -> int:
-        """Start again the jobs that have had no news for a long time; return how many."""
+        """Start again the jobs that have had no news for a long time; return how many.
+
+        Those that wait for a budget ask for it again, and what crashes have left reserved is given back.
+        """
         count = 0
         async for job in self._store.stalled(now() - self._stalled):
+            if job.status == "waiting":
+                await self._steps.send(self._progress.first_call(job))
+                continue
             _log.warning("job %s has had no news since %s and is started again", job.id, job.updated_at)
             await self._store.update(job.id, lambda j: j.model_copy(update={"woken_at": now()}))
             await self._steps.drive(job)
             count += 1
+        await self._costs.settle_all()
         return count
 
     # What administrators ask
@@ -128,12 +147,14 @@ class Transcription:
         chunks = in_order(rows)
         begins = {part.index: part.start_seconds for part in await self._store.parts(job.id)}
         view = await self._view(job, chunks)
+        card = draw_card(job, rows, view.attempts)
         return JobDetail(
             **view.model_dump(),
+            card=card,
             run=job.run,
             size_bytes=job.size,
             **job.model_dump(include=set(TextCosts.model_fields)),
-            cost_microdollars=sum(chunk.cost_microdollars for chunk in rows) + job.text_cost_microdollars,
+            cost_microdollars=card.cost_microdollars,
             parts=[
                 ChunkView(
                     **chunk.model_dump(include=set(ChunkView.model_fields)),
@@ -144,10 +165,22 @@ class Transcription:
             ],
         )
 
-    async def progress(self, job_id: str) -> JobView | None:
-        """Return how far a job has come, None if there is no such job."""
+    async def progress(self, job_id: str) -> JobProgress | None:
+        """Return how far a job has come, with its card; None if there is no such job."""
         job = await self._store.find(job_id)
-        return None if job is None else await self._view(job)
+        if job is None:
+            return None
+        rows = await self._store.all_chunks(job.id)
+        view = await self._view(job, in_order(rows))
+        return JobProgress(**view.model_dump(), card=draw_card(job, rows, view.attempts))
+
+    async def cancel(self, job_id: str) -> JobDetail:
+        """End a job; calls that are under way are the last. Raises NotFoundError, ConflictError."""
+        job = await self._store.job(job_id)
+        reason = "An administrator has ended it."
+        if job.is_final or not await self._progress.advance(job, "cancelled", reason):
+            raise ConflictError(f"The job is {job.status} already.")
+        return await self.job(job_id)
 
     async def retry_for(self, job_id: str | None) -> JobDetail:
         """Retry a book's newest job. Raises ConflictError where nothing has failed."""
@@ -165,14 +198,22 @@ class Transcription:
         if job.status not in ("transcription_failed", "cancelled", "rejected") and not is_stuck:
             raise ConflictError(f"The job is {job.status}; only one that has failed can be retried.")
         chunks = await self._store.chunks(job_id)
-        for chunk in chunks:
-            if chunk.status == "failed":
-                await self._store.update_chunk(job_id, chunk.index, _ask_again)
+        at = now()
+        begun: dict[str, Any] = {"run": job.run + 1, "reserved_at": None}
+        if job.total:
+            asked = [_ask_again(chunk) if chunk.status == "failed" else chunk for chunk in chunks]
+            lacks = await self._costs.reserve(job.model_copy(update=begun), asked, at)
+            if lacks is not None:
+                raise ConflictError(f"{lacks} Try again when there is more.")
+            begun |= {"reserved_at": at, **await self._costs.bill(job)}
         missing = any(chunk.status != "done" for chunk in chunks)
         status: ProcessingStatus = (
             "uploaded" if not job.total else "transcribing" if missing else "assembling"
         )
-        start = {"run": job.run + 1, "run_started_at": now(), "status": status, "settled": None}
+        for chunk in chunks:
+            if chunk.status == "failed":
+                await self._store.update_chunk(job_id, chunk.index, _ask_again)
+        start = {**begun, "run_started_at": at, "status": status, "settled": None}
         start |= {"reason": None, "error": None}
         job = await self._store.update(
             job_id, lambda j: j.model_copy(update=start) if j.run == job.run else None
@@ -225,6 +266,25 @@ class Transcription:
             attempts=job.attempts + counts.attempts,
             chunks=ChunkCounts(**counts.model_dump(exclude={"attempts"})),
         )
+
+
+def draw_card(job: Job, rows: Sequence[Chunk], attempts: int) -> Card:
+    """Sum up what a job has cost and how good it is; `rows` are all its chunks, split ones too."""
+    ended = job.finished_at if job.is_final and job.finished_at is not None else now()
+    return Card(
+        audio_minutes=round(sum(row.audio_seconds for row in rows) / 60, 2),
+        calls=sum(row.calls for row in rows) + job.text_calls,
+        input_tokens=sum(row.input_tokens for row in rows) + job.text_input_tokens,
+        output_tokens=sum(row.output_tokens for row in rows) + job.text_output_tokens,
+        cost_microdollars=sum(row.cost_microdollars for row in rows) + job.text_cost_microdollars,
+        attempts=attempts,
+        rejected=sum(row.rejected for row in rows),
+        flagged=sum(row.flag is not None for row in in_order(rows)),
+        gaps=job.gaps,
+        coverage=job.coverage,
+        wall_seconds=round((ended - job.run_started_at).total_seconds(), 1),
+        cpu_seconds=round(job.cpu_seconds + sum(row.cpu_seconds for row in rows), 2),
+    )
 
 
 def _ask_again(chunk: Chunk) -> Chunk:

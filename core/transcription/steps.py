@@ -22,6 +22,7 @@ from core.storage.queues import Queues
 from core.transcription.models import Job, QueueName, Step, Work
 from core.transcription.progress import Messages, Progress
 from core.transcription.store import JobStore
+from core.transcription.workshop import begin_metering
 
 _log = logging.getLogger("aloud.pipeline")
 
@@ -89,7 +90,11 @@ class Steps:
 
     async def drive(self, job: Job) -> None:
         """Send the messages that this job's state calls for; harmless if they are under way already."""
-        for queue, step in await self._progress.calls_for(job):
+        await self.send(await self._progress.calls_for(job))
+
+    async def send(self, messages: Messages) -> None:
+        """Send messages to the pipeline's queues."""
+        for queue, step in messages:
             await self._queues.send(queue, step)
 
     # Alone, and again
@@ -118,8 +123,13 @@ class Steps:
         def keep(row: Work) -> dict[str, Any] | None:
             return {"running_until": now() + life} if row.claimed_by == owner else None
 
+        meter = begin_metering()
+
         def leave(row: Work) -> dict[str, Any] | None:
-            return {"claimed_by": None, "running_until": None} if row.claimed_by == owner else None
+            if row.claimed_by != owner:
+                return None
+            used = round(row.cpu_seconds + spent, 3)
+            return {"claimed_by": None, "running_until": None, "cpu_seconds": used}
 
         if (await self._change(step, take)).claimed_by != owner:
             yield False
@@ -138,6 +148,7 @@ class Steps:
             renewal.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await renewal
+            spent = meter.take()
             await self._change(step, leave)
 
     async def _put_back(self, queue: QueueName, step: Step, error: UnavailableError) -> None:

@@ -213,12 +213,14 @@ class JobStore:
         await self._jobs.delete_unchanged(stored)
 
     async def stalled(self, before: datetime) -> AsyncIterator[Job]:
-        """Yield the unfinished jobs of this month and the one before that have had no news since `before`."""
+        """Yield the jobs of this month and the one before that wait, or have had no news since `before`."""
         after: tuple[str, str] | None = None
         while True:
             jobs, after = await self.newest(100, after)
             for job in jobs:
-                if not job.is_final and job.updated_at < before:
+                if job.status == "waiting":
+                    yield job
+                elif not job.is_final and job.updated_at < before:
                     news = [chunk.updated_at for chunk in await self.chunks(job.id)]
                     if max(news, default=job.updated_at) < before:
                         yield job

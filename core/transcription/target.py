@@ -53,6 +53,9 @@ class Target(Protocol):
     async def show_status(self, job: Job) -> None:
         """Follow a job's status and reason."""
 
+    async def payer(self, job: Job) -> str | None:
+        """Return whose budget pays for a job besides that of all; None: nobody's."""
+
     async def describe(self, job: Job, recording: Recording) -> Job:
         """Take in what a recording says of itself; return the job with its title, and its cover if any."""
 

@@ -17,7 +17,7 @@ from core.transcription.skipping import restore
 from core.transcription.store import JobStore
 from core.transcription.target import Targets
 from core.transcription.transcript import Segment
-from core.transcription.workshop import Workshop
+from core.transcription.workshop import Workshop, current_meter
 
 if TYPE_CHECKING:
     from core.transcription.audio import CutAudio, Probe
@@ -85,11 +85,14 @@ class Transcribe:
             ),
         )
 
+        spent = current_meter().take()
+
         def finish(row: Chunk) -> Chunk | None:
             if row.status != "pending":
                 return None
             done = {"status": "done", "attempts": row.attempts + 1, "error": None, "flag": heard.flag}
             done |= {"claimed_by": None, "running_until": None, "request_id": heard.request_id}
+            done |= {"cpu_seconds": round(row.cpu_seconds + spent, 3)}
             return row.model_copy(update=done)
 
         await self._store.update_chunk(job.id, chunk.index, finish)

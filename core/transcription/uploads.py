@@ -1,12 +1,12 @@
-"""Uploads that were announced: who may write which file, whose book it becomes, and how much a day."""
+"""Uploads that were announced: who may write which file, what it becomes, and how much a day."""
 
 import re
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from core.caller import Caller, Origin
 from core.catalog.models import Book
@@ -24,8 +24,11 @@ from core.operations.service import Operations
 from core.settings import Settings
 from core.storage.blobs import Container, Link
 from core.storage.tables import Table
+from core.tasks.models import NewTask
+from core.tasks.service import Tasks
 from core.transcription.metadata import title_from_name
 
+_BOOK, _TASK = "upload", "task"
 _LINK_LIFE = timedelta(minutes=30)
 _UPLOAD_LIFE = timedelta(days=7)  # then the storage forgets blocks that were not put together
 _GIGABYTE = 10**9
@@ -33,12 +36,15 @@ _SUFFIXES = (".mp3", ".m4b", ".m4a", ".mp4", ".aac", ".flac", ".ogg", ".oga", ".
 _TYPES = ("application/octet-stream", "application/ogg", "video/mp4")
 
 
+Purpose = Literal["audiobook", "task"]
+
+
 class UploadRequest(BaseModel):
-    """What is going to be uploaded; without `audiobook_id` it becomes a new draft."""
+    """What is going to be uploaded: a book's file, without `audiobook_id` a new draft's; or a new task's."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    purpose: Literal["audiobook"]
+    purpose: Purpose
     filename: Annotated[str, StringConstraints(min_length=1, max_length=400, pattern=r"^[^\x00-\x1f\x7f]+$")]
     size_bytes: int = Field(gt=0)
     content_type: Annotated[str, StringConstraints(max_length=100)]
@@ -50,21 +56,36 @@ class UploadRequest(BaseModel):
         description="Its place among the files of a book; without it, the file is all of it.",
     )
 
+    @model_validator(mode="after")
+    def _check_purpose(self) -> Self:
+        if self.purpose == "task" and (self.audiobook_id is not None or self.part is not None):
+            raise ValueError("a task's recording is of no book, and one file")
+        return self
+
 
 class Upload(BaseModel):
-    """Row `upload` of `uploads`, one partition an upload: the file at `blob_name` belongs to this book."""
+    """What the rows of announced uploads have in common: whose file will be at `blob_name`."""
 
     model_config = ConfigDict(frozen=True)
 
     id: str
     owner_id: str
-    audiobook_id: str
     blob_name: str
     file_name: str
     size: int
     content_type: str
-    part: int | None = None
     created_at: datetime
+
+
+class BookUpload(Upload):
+    """Row `upload` of `uploads`, one partition an upload: the file belongs to this book."""
+
+    audiobook_id: str
+    part: int | None = None
+
+
+class TaskUpload(Upload):
+    """Row `task` of `uploads`: the file belongs to the task that has the upload's id."""
 
 
 class Allowance(BaseModel):
@@ -77,13 +98,22 @@ class Allowance(BaseModel):
 
 class Uploads:
     def __init__(
-        self, settings: Settings, table: Table, container: Container, catalog: Catalog, operations: Operations
+        self,
+        settings: Settings,
+        table: Table,
+        books: Container,
+        recordings: Container,
+        catalog: Catalog,
+        tasks: Tasks,
+        operations: Operations,
     ) -> None:
         self._largest = int(settings.max_upload_gb * _GIGABYTE)
         self._daily = int(settings.upload_gb_per_day * _GIGABYTE)
         self._table = table
-        self._container = container
+        self._books = books
+        self._recordings = recordings
         self._catalog = catalog
+        self._tasks = tasks
         self._operations = operations
 
     async def begin(self, request: UploadRequest, caller: Caller, origin: Origin) -> tuple[Upload, Link]:
@@ -94,7 +124,7 @@ class Uploads:
         """
         await self.admit(request, caller)
         upload = await self._announce(request, caller, origin)
-        return upload, await self._container.write_link(upload.blob_name, _LINK_LIFE)
+        return upload, await self._container(upload).write_link(upload.blob_name, _LINK_LIFE)
 
     async def admit(self, request: UploadRequest, caller: Caller) -> None:
         """Check what is going to come, and count its bytes. Raises as `begin` does."""
@@ -107,7 +137,7 @@ class Uploads:
     async def receive(self, request: UploadRequest, content: bytes, caller: Caller, origin: Origin) -> Upload:
         """Take a small file that was admitted; when it is written, the work starts as with any drop."""
         upload = await self._announce(request, caller, origin)
-        await self._container.write(upload.blob_name, content, upload.content_type)
+        await self._container(upload).write(upload.blob_name, content, upload.content_type)
         return upload
 
     async def renew(self, upload_id: str, caller: Caller) -> tuple[Upload, Link]:
@@ -115,57 +145,76 @@ class Uploads:
         upload = await self._own(upload_id, caller)
         if upload.created_at < now() - _UPLOAD_LIFE:
             raise ConflictError("This upload is over a week old; begin another.")
-        return upload, await self._container.write_link(upload.blob_name, _LINK_LIFE)
+        return upload, await self._container(upload).write_link(upload.blob_name, _LINK_LIFE)
 
     async def verify(self, upload_id: str, caller: Caller) -> Upload:
         """Check that the file has arrived as announced. Raises NotFoundError, ConflictError."""
         upload = await self._own(upload_id, caller)
         try:
-            size = (await self._container.facts(upload.blob_name)).size
+            size = (await self._container(upload).facts(upload.blob_name)).size
         except NotFoundError:
             raise ConflictError("The file has not arrived yet: put its blocks together first.") from None
         if size != upload.size:
             raise ConflictError(_mismatch(size, upload.size))
         return upload
 
-    async def of_drop(self, blob_name: str) -> Upload | None:
+    def _container(self, upload: Upload) -> Container:
+        return self._books if isinstance(upload, BookUpload) else self._recordings
+
+    async def of_task(self, task_id: str) -> TaskUpload | None:
+        """Return the upload that has made a task, None for a task that was made otherwise."""
+        found = await self._table.find(TaskUpload, task_id, _TASK)
+        return None if found is None else found.value
+
+    async def of_drop(self, blob_name: str) -> BookUpload | None:
         """Return the upload that a dropped file belongs to, None for one that nobody has announced."""
         folder, slash, _ = blob_name.partition("/")
         if not slash or not re.fullmatch(ID_PATTERN, folder):
             return None
-        found = await self._table.find(Upload, folder, "upload")
+        found = await self._table.find(BookUpload, folder, _BOOK)
         return None if found is None else found.value
 
     async def _own(self, upload_id: str, caller: Caller) -> Upload:
-        found = await self._table.find(Upload, upload_id, "upload")
-        if found is None or found.value.owner_id != caller.user_id:
+        rows = await self._table.partition(upload_id)
+        book, task = rows.find(BookUpload, _BOOK), rows.find(TaskUpload, _TASK)
+        upload = book.value if book is not None else task.value if task is not None else None
+        if upload is None or upload.owner_id != caller.user_id:
             raise NotFoundError("You have no such upload.")
-        return found.value
+        return upload
 
     async def _announce(self, request: UploadRequest, caller: Caller, origin: Origin) -> Upload:
         suffix = self._check(request, caller)
         at = now()
         upload_id = new_id(at)
-        upload = Upload(
-            id=upload_id,
-            owner_id=caller.user_id,
-            audiobook_id=request.audiobook_id or new_id(at),
+        facts: dict[str, Any] = {
+            "id": upload_id,
+            "owner_id": caller.user_id,
+            "file_name": request.filename,
+            "size": request.size_bytes,
+            "content_type": request.content_type,
+            "created_at": at,
+        }
+        if request.purpose == "task":
+            task = TaskUpload(**facts, blob_name=f"{caller.user_id}/{upload_id}/audio{suffix}")
+            await self._table.insert(task, upload_id, _TASK)
+            name = title_from_name(request.filename)[:200]
+            await self._tasks.create(caller.user_id, NewTask(name=name), upload_id, request.filename)
+            return task
+        upload = BookUpload(
+            **facts,
             blob_name=f"{upload_id}/audio{suffix}",
-            file_name=request.filename,
-            size=request.size_bytes,
-            content_type=request.content_type,
+            audiobook_id=request.audiobook_id or new_id(at),
             part=request.part,
-            created_at=at,
         )
         await self._operations.record("upload.begun", caller.user_id, upload.audiobook_id, origin, upload.id)
-        await self._table.insert(upload, upload.id, "upload")
+        await self._table.insert(upload, upload.id, _BOOK)
         if request.audiobook_id is None:
             await self._catalog.create(draft_of(upload))
         return upload
 
     def _check(self, request: UploadRequest, caller: Caller) -> str:
         """Return the suffix that the file gets with us. Raises as `begin` does, but for quota and book."""
-        if not caller.roles & {"publisher", "admin"}:
+        if request.purpose == "audiobook" and not caller.roles & {"publisher", "admin"}:
             raise ForbiddenError("This needs the role publisher.")
         if request.size_bytes > self._largest:
             raise TooLargeError(f"A file may have {self._largest / _GIGABYTE:g} GB.")
@@ -194,7 +243,7 @@ class Uploads:
         await self._table.update(Allowance, *keys, add)
 
 
-def draft_of(upload: Upload) -> Book:
+def draft_of(upload: BookUpload) -> Book:
     """Return the book that an upload becomes, as it is before anything is known of the file."""
     at = upload.created_at
     return Book(

@@ -1,8 +1,10 @@
 """The threads that decode and the blocks of audio that they read, which all steps of this process share."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from core.storage.blobs import Container
@@ -53,5 +55,44 @@ class Workshop:
         return BlockReader(fetch, size, self._blocks, (name, etag))
 
 
+class Meter:
+    """How much processor time the threads have spent on one step."""
+
+    def __init__(self) -> None:
+        self._seconds = 0.0
+
+    def add(self, seconds: float) -> None:
+        self._seconds += seconds
+
+    def take(self) -> float:
+        """Return the seconds since the last time."""
+        taken, self._seconds = self._seconds, 0.0
+        return round(taken, 3)
+
+
+_meter: ContextVar[Meter | None] = ContextVar("meter", default=None)
+
+
+def begin_metering() -> Meter:
+    """Meter what is done for this task and those that it begins."""
+    meter = Meter()
+    _meter.set(meter)
+    return meter
+
+
+def current_meter() -> Meter:
+    """Return the meter of the step that runs."""
+    return _meter.get() or Meter()
+
+
 async def _do(executor: ThreadPoolExecutor, work: Callable[..., R], *arguments: Any) -> R:
-    return await asyncio.get_running_loop().run_in_executor(executor, work, *arguments)
+    meter = current_meter()
+
+    def metered() -> R:
+        begun = time.thread_time()
+        try:
+            return work(*arguments)
+        finally:
+            meter.add(time.thread_time() - begun)
+
+    return await asyncio.get_running_loop().run_in_executor(executor, metered)

@@ -201,6 +201,7 @@ async def world(app: tuple[Aloud, GoogleIssuer]) -> World:
     await listener.sign_in()
     _, export, _ = await listener.call("POST", "/users/me/export")
     ids["export"] = export["id"]
+    ids["heard"] = await heard(listener)
     for name in ("task", "old-task"):
         status, task, _ = await listener.post("/tasks", name=name)
         assert status == 201, task
@@ -341,6 +342,14 @@ def webhook() -> dict[str, Any]:
     return {"data": body, "headers": headers}
 
 
+async def heard(person: Person) -> str:
+    """Have a recording transcribed in private, and return the task's id."""
+    form = form_with_file(make_audio("bare mp3", 3, sounds=[(0, 3)], rate=16_000))
+    status, content, _ = await person.call("POST", "/transcribe?wait=60", data=form)
+    assert (status, content["task"]["status"]) == (200, "ready"), content
+    return str(content["task"]["id"])
+
+
 async def uploaded(person: Person) -> str:
     """Announce a file and write it, and return the upload's id."""
     status, upload, _ = await person.post("/uploads", **ANNOUNCED)
@@ -453,6 +462,7 @@ SENT: dict[str, Callable[[World, Player], dict[str, Any]]] = {
     },
     "PUT /listening/sessions/{id}": lambda _, __: {"json": {"seconds_listened": 1}},
     "POST /uploads": lambda _, __: {"json": ANNOUNCED},
+    "POST /transcribe": lambda _, __: {"data": form_with_file(b"words")},
     "POST /tasks": lambda _, __: {"json": {"name": "New"}},
     "PUT /tasks": lambda w, _: {"json": {"items": [{"id": w.ids["task"], "tags": ["changed"]}]}},
     "DELETE /tasks": lambda w, _: {"json": {"ids": [w.ids["old-task"]]}},

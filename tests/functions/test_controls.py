@@ -8,7 +8,7 @@ import pytest
 from tests.aloud import Aloud
 from tests.audio import make_audio
 from tests.person import Person
-from tests.scripted_ai import ScriptedAi, quota, status
+from tests.scripted_ai import ScriptedAi, quota, rate_limited, status
 
 API = "/api/v1/admin"
 
@@ -90,6 +90,30 @@ async def test_what_was_set_aside_is_sent_again_and_ends_well(aloud: Aloud, sess
         job = await aloud.settled(name)
         assert (job["status"], job["chunks"]["failed"]) == ("ready", 0)
     assert (await queue(aloud, "transcribe"))["set_aside"] == 0
+
+
+async def test_a_job_is_ended_and_goes_on_when_it_is_tried_again(
+    aloud: Aloud, session_ai: ScriptedAi
+) -> None:
+    session_ai.fail_with(rate_limited(60))
+    try:
+        await aloud.upload("ended.mp3", recording(9))
+        job = await aloud.wait_for("ended.mp3", "transcribing")
+        path = f"{API}/jobs/{job['id']}"
+        status_, ended, _ = await aloud.call("POST", f"{path}/cancel")
+        assert (status_, ended["status"]) == (202, "cancelled")
+        book = await aloud.book_of("ended.mp3")
+        assert book["processing_status"] == "cancelled"
+        assert (await aloud.call("POST", f"{path}/cancel"))[0] == 409
+    finally:
+        session_ai.heal()
+    assert (await aloud.call("POST", f"{path}/retry"))[0] == 202
+    job = await aloud.settled("ended.mp3")
+    assert job["status"] == "ready"
+    card = job["card"]
+    assert (card["gaps"], card["coverage"], card["calls"] >= 2) == (0, 1.0, True)
+    assert card["audio_minutes"] == pytest.approx(9 / 60, abs=0.02)
+    assert 0 < card["cpu_seconds"] < card["wall_seconds"] + 60
 
 
 @pytest.mark.parametrize("name", ["transcribe-poison", "nothing", "poison"])

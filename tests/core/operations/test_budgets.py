@@ -7,7 +7,8 @@ from datetime import timedelta
 import pytest_asyncio
 
 from core.ids import new_id, now
-from core.operations.budgets import Amount, Budgets, Claim, Reservation
+from core.operations.budgets import Budgets
+from core.operations.models import Amount, Claim, Reservation
 from core.settings import Settings
 from core.storage import StorageAccount, Watch
 from localhost.azurite import Azurite

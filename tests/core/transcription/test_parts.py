@@ -15,7 +15,7 @@ from core.transcription.drops import Gathering
 from core.transcription.folders import folder_of, natural_key
 from core.transcription.models import Job, Step
 from core.transcription.transcript import Transcript
-from core.transcription.uploads import UploadRequest
+from core.transcription.uploads import BookUpload, UploadRequest
 from core.wiring import Services
 from tests.audio import make_audio
 from tests.core.transcription.conftest import Complete, Drop
@@ -195,6 +195,7 @@ async def test_parts_can_be_uploaded_one_by_one_and_in_any_order(
         request |= {"filename": f"file {part}.mp3", "size_bytes": len(content), "audiobook_id": book_id}
         begun, _ = await services.uploads.begin(UploadRequest(**request), ADMIN, ORIGIN)
         await drop(begun.blob_name, content)
+        assert isinstance(begun, BookUpload)
         return begun.audiobook_id
 
     book_id = await upload(None, reading(4, 2, "The First"), None)

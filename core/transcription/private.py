@@ -1,0 +1,261 @@
+"""Private recordings: how they come in, and how what is heard in them goes to their owners' tasks."""
+
+import asyncio
+import logging
+import math
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import PurePosixPath
+
+from core.ai import Bill, Hints
+from core.catalog.models import FINAL_STATUSES
+from core.catalog.service import TranscriptForm
+from core.errors import ConflictError, NotFoundError
+from core.ids import derived_id, is_id, now
+from core.settings import Settings
+from core.storage.blobs import BlobFacts, Container, Link
+from core.tasks.models import Heard, NewTask, Prompt, Task, TaskDetail
+from core.tasks.service import Tasks
+from core.transcription.metadata import language_code, title_from_name
+from core.transcription.models import Job, Part
+from core.transcription.progress import Progress
+from core.transcription.steps import Steps
+from core.transcription.store import JobStore
+from core.transcription.target import Recording
+from core.transcription.transcript import Segment, Transcript, to_json
+from core.transcription.uploads import Uploads, find_mismatch
+
+_log = logging.getLogger("aloud.pipeline")
+
+_LINK_LIFE = timedelta(hours=4)
+_LOOK_SECONDS = 0.5
+
+
+def _owner_and_task(job: Job) -> tuple[str, str]:
+    owner_id, _, task_id = job.target_id.partition("/")
+    return owner_id, task_id
+
+
+class TaskTarget:
+    """Implements `Target`; a job's `target_id` is `{owner's id}/{task's id}`, and so is its folder."""
+
+    def __init__(self, tasks: Tasks, drops: Container, private: Container) -> None:
+        self._tasks = tasks
+        self.drops = drops
+        self.media = private
+
+    def folder(self, job: Job) -> str:
+        return f"{job.target_id}/{job.id}/"
+
+    async def follow(self, job: Job) -> bool:
+        known = (job.id, job.previous_job_id)
+        return await self._tasks.adopt(*_owner_and_task(job), job.id, known, job.status)
+
+    async def needed(self, job: Job) -> tuple[str, ...]:
+        """Transcripts stay for the versions that name them, the recording as long as it is the newest."""
+        kept = [f"{self.folder(job)}transcript"]
+        try:
+            audio = (await self._tasks.task(*_owner_and_task(job))).audio
+        except NotFoundError:
+            return ()
+        return (*kept, audio.blob) if audio is not None else tuple(kept)
+
+    async def show_status(self, job: Job) -> None:
+        await self._tasks.note(*_owner_and_task(job), job.id, status=job.status, reason=job.reason)
+
+    async def payer(self, job: Job) -> str | None:
+        return _owner_and_task(job)[0]
+
+    async def describe(self, job: Job, recording: Recording) -> Job:
+        audio = recording.parts[0].audio
+        seconds = recording.duration_seconds
+        await self._tasks.note(*_owner_and_task(job), job.id, audio=audio, duration_seconds=seconds)
+        return job
+
+    async def attach(self, job: Job, parts: Sequence[Part], prefix: str, transcript: Transcript) -> None:
+        heard = Heard(
+            job_id=job.id,
+            prompts=tuple(
+                Prompt(index=s.index, start_seconds=s.start_seconds, end_seconds=s.end_seconds, text=s.text)
+                for s in transcript.segments
+            ),
+            language=language_code(transcript.language),
+            coverage=round(transcript.coverage, 4),
+            transcript_prefix=prefix,
+        )
+        await self._tasks.hear(*_owner_and_task(job), heard)
+
+    async def hints(self, job: Job) -> Hints:
+        """Nothing is known beforehand of a private recording."""
+        return Hints()
+
+    async def finish(self, job: Job, bill: Bill) -> None:
+        """There is nothing left: what was heard is all that is wanted."""
+
+    async def publish(self) -> None:
+        """There is nobody to show it to."""
+
+
+class Recordings:
+    def __init__(
+        self,
+        settings: Settings,
+        store: JobStore,
+        steps: Steps,
+        progress: Progress,
+        tasks: Tasks,
+        announced: Uploads,
+        drops: Container,
+        private: Container,
+    ) -> None:
+        self._chunk_seconds = settings.chunk_seconds
+        self._store = store
+        self._steps = steps
+        self._progress = progress
+        self._tasks = tasks
+        self._announced = announced
+        self._drops = drops
+        self._private = private
+        self.container = drops.name
+
+    async def accept(self, name: str, traceparent: str | None = None) -> Job | None:
+        """Start the work on a file in `tasks/{owner}/{task}/`; the same drop seen again does no harm.
+
+        A task that is not there is made, unless it was announced: then its owner has deleted it since, and
+        the file goes too. Returns the job, or None if there is nothing to do.
+        """
+        owner_id, task_id, rest = (*PurePosixPath(name).parts, "", "", "")[:3]
+        if not (is_id(owner_id) and is_id(task_id) and rest):
+            _log.warning("ignored a drop in %s: it is in no task's folder", self._drops.name)
+            return None
+        try:
+            facts = await self._drops.facts(name)
+        except NotFoundError:
+            return None
+        upload = await self._announced.of_task(task_id)
+        file_name = upload.file_name if upload else rest
+        job_id = derived_id(facts.modified, "job", self._drops.name, name, facts.etag)
+        if upload is None:
+            await self._make_task(owner_id, task_id, file_name)
+        job = await self._store.create(
+            Job(
+                id=job_id,
+                target="task",
+                target_id=f"{owner_id}/{task_id}",
+                container=self._drops.name,
+                blob_name=name,
+                size=facts.size,
+                chunk_seconds=self._chunk_seconds,
+                title="A private recording",
+                traceparent=traceparent,
+                created_at=facts.modified,
+                run_started_at=facts.modified,
+                updated_at=now(),
+            ),
+            [_part(facts, file_name, find_mismatch(upload, facts.size))],
+        )
+        if job.status != "uploaded" or not await self._drops.holds(name, facts.etag):
+            return None  # it is under way, or a newer version has come, which is told of by itself
+        if not await self._tasks.take_recording(owner_id, task_id, job_id, file_name):
+            await self._progress.advance(job, "cancelled", "The task was deleted.")
+            await self._drops.delete(name)
+            return None
+        await self._steps.drive(job)
+        return job
+
+    async def _make_task(self, owner_id: str, task_id: str, file_name: str) -> None:
+        try:
+            await self._tasks.create(
+                owner_id, NewTask(name=title_from_name(file_name)[:200]), task_id, file_name
+            )
+        except ConflictError:
+            _log.debug("task %s exists", task_id)
+
+    # What owners ask
+
+    async def audio(self, owner_id: str, task_id: str) -> Link:
+        """Return a link to a task's recording. Raises NotFoundError; ConflictError while there is none."""
+        task = await self._tasks.task(owner_id, task_id)
+        if task.audio is None:
+            raise ConflictError("This task has no recording yet.")
+        return await self._private.link(task.audio.blob, _LINK_LIFE, task.audio.content_type)
+
+    async def transcript(self, owner_id: str, task_id: str, form: TranscriptForm) -> tuple[bytes, str]:
+        """Return the passages in one of the forms of a transcript, and the task's name.
+
+        As the model gave it, with the times of words where it has them, until a person has changed it.
+        Raises NotFoundError; ConflictError while there is none.
+        """
+        task = await self._tasks.task(owner_id, task_id)
+        if task.transcript_prefix is not None:
+            return await self._private.read(f"{task.transcript_prefix}.{form}"), task.name
+        if task.prompts_blob is None:
+            reason = f": {task.reason}" if task.reason else "."
+            raise ConflictError(f"This task has no transcript yet{reason}")
+        prompts = (await self._tasks.show(owner_id, task_id)).prompts
+        return await asyncio.to_thread(_render, task, prompts, form), task.name
+
+    async def delete(self, owner_id: str, ids: Sequence[str]) -> None:
+        """Delete tasks, and end what is under way for them. Raises NotFoundError naming one not there."""
+        jobs = [(await self._tasks.task(owner_id, task_id)).job_id for task_id in ids]
+        await self._tasks.delete(owner_id, ids)
+        for job_id in jobs:
+            job = None if job_id is None else await self._store.find(job_id)
+            if job is not None and not job.is_final:
+                await self._progress.advance(job, "cancelled", "The task was deleted.")
+
+    async def wait(self, owner_id: str, task_id: str, seconds: float) -> TaskDetail:
+        """Return a task once its recording has been dealt with, or as it is after so many seconds."""
+        for _ in range(math.ceil(seconds / _LOOK_SECONDS)):
+            if (await self._tasks.task(owner_id, task_id)).status in FINAL_STATUSES:
+                break
+            await asyncio.sleep(_LOOK_SECONDS)
+        return await self._tasks.show(owner_id, task_id)
+
+
+def _part(facts: BlobFacts, file_name: str, flaw: str | None) -> Part:
+    return Part(
+        index=1,
+        blob_name=facts.name,
+        file_name=file_name,
+        etag=facts.etag,
+        size=facts.size,
+        digest=facts.digest,
+        modified=facts.modified,
+        flaw=flaw,
+    )
+
+
+def _render(task: Task, prompts: Sequence[Prompt], form: TranscriptForm) -> bytes:
+    """Write passages that a person has changed as a transcript; their times may overlap."""
+    from core.transcription import formats
+
+    ordered = sorted(prompts, key=lambda prompt: (prompt.start_seconds, prompt.index))
+    segments = tuple(
+        Segment(
+            index=index,
+            start_seconds=prompt.start_seconds,
+            end_seconds=prompt.end_seconds,
+            text=prompt.text,
+            timing="estimated",
+        )
+        for index, prompt in enumerate(ordered)
+    )
+    last = max((segment.end_seconds for segment in segments), default=0.0)
+    transcript = Transcript(
+        language=task.language,
+        duration_seconds=max(task.duration_seconds or 0.0, last),
+        timing="estimated",
+        coverage=1.0,
+        gaps=(),
+        segments=segments,
+    )
+    match form:
+        case "json":
+            return to_json(transcript)
+        case "txt":
+            return formats.to_txt(transcript).encode()
+        case "srt":
+            return formats.to_srt(transcript).encode()
+        case "vtt":
+            return formats.to_vtt(transcript).encode()

@@ -1,0 +1,135 @@
+"""Budgets and the pipeline: over budget a book waits, visibly, and in the end the sums are right."""
+
+import pytest
+
+from core.errors import ConflictError
+from core.ids import new_id, now
+from core.operations.models import Sum
+from core.settings import Settings
+from core.transcription.models import Job, Step
+from core.wiring import Services, build
+from localhost.azurite import Azurite
+from tests.audio import make_audio
+from tests.scripted_ai import ScriptedAi, status
+
+SECONDS = 24
+PRICE = 6_000  # millionths of a dollar a minute of gpt-4o-transcribe
+
+
+def join(azurite: Azurite, ai: ScriptedAi, **limits: str) -> Services:
+    environment = {
+        "AzureWebJobsStorage": azurite.connection_string,
+        "JWT_SIGNING_KEY": "k" * 32,
+        "OPENAI_BASE_URL": ai.base_url,
+        "SPEECH_MODEL": "gpt-4o-transcribe",
+        "TEXT_MODEL": "gpt-4o-mini",
+        "CHUNK_SECONDS": "12",
+        "CATALOG_REFRESH_SECONDS": "0",
+    }
+    return build(Settings.read(environment | limits))
+
+
+async def drop(services: Services) -> Job:
+    name = f"{new_id()}.mp3"
+    sounds = [(t + 0.4, t + 1.6) for t in range(0, SECONDS, 3)]
+    content = make_audio("bare mp3", SECONDS, sounds=sounds, rate=16_000)
+    await services.transcription._drops._uploads.write(name, content, "audio/mpeg")
+    job = await services.transcription.accept_drop("uploads", name)
+    assert job is not None
+    return job
+
+
+async def run(services: Services, job_id: str) -> Job:
+    """Do the steps of a job until it is final or waits."""
+    rooms = services.transcription
+    await rooms.run("ingest", Step(job_id=job_id, run=(await rooms._store.job(job_id)).run))
+    while not (job := await rooms._store.job(job_id)).is_final and job.status != "waiting":
+        for queue, step in await rooms._progress.calls_for(job):
+            await rooms.run(queue, step)
+    return job
+
+
+async def sums(services: Services) -> Sum:
+    return await services.operations.budgets.sums(None, now())
+
+
+async def test_over_budget_a_book_waits_and_goes_on_when_there_is_more(
+    azurite: Azurite, ai: ScriptedAi
+) -> None:
+    rich, poor = join(azurite, ai), join(azurite, ai, BUDGET_DOLLARS="0.000001")
+    try:
+        before, asked = await sums(rich), ai.calls
+        job = await run(poor, (await drop(poor)).id)
+        assert (job.status, job.reason) == ("waiting", "The budget of this month is used up.")
+        book = await poor.catalog.book(job.target_id)
+        assert (book.processing_status, book.processing_reason) == ("waiting", job.reason)
+        assert (await poor.transcription.wake_stalled(), ai.calls) == (0, asked)
+
+        job = await run(rich, job.id)
+        assert job.status == "ready"
+        after, shown = await sums(rich), await rich.transcription.job(job.id)
+        assert after.spent_microdollars - before.spent_microdollars == shown.cost_microdollars
+        assert shown.cost_microdollars >= SECONDS / 60 * PRICE
+        assert after.reserved_microdollars == before.reserved_microdollars
+        assert after.spent_seconds - before.spent_seconds == pytest.approx(SECONDS, abs=1)
+    finally:
+        await rich.close()
+        await poor.close()
+
+
+async def test_what_fails_is_paid_for_once_and_tried_again_only_within_the_budget(
+    azurite: Azurite, ai: ScriptedAi
+) -> None:
+    rich, poor = join(azurite, ai), join(azurite, ai, BUDGET_DOLLARS="0.000001")
+    try:
+        before = await sums(rich)
+        job = await drop(rich)
+        rooms = rich.transcription
+        await rooms.run("ingest", Step(job_id=job.id))
+        await rooms.run("transcribe", Step(job_id=job.id, chunk=0))
+        ai.fail_with(status(400))
+        try:
+            await rooms.run("transcribe", Step(job_id=job.id, chunk=1))
+            await rooms.settle_poison("transcribe", Step(job_id=job.id, chunk=1).model_dump_json())
+            job = await run(rich, job.id)
+        finally:
+            ai.heal()
+        assert job.status == "transcription_failed"
+        failed = await sums(rich)
+        first = (await rooms.job(job.id)).cost_microdollars
+        assert first > 0
+        assert failed.spent_microdollars - before.spent_microdollars == first
+        assert failed.reserved_microdollars == before.reserved_microdollars
+        with pytest.raises(ConflictError, match="budget"):
+            await poor.transcription.retry(job.id)
+        assert (await rooms.job(job.id)).status == "transcription_failed"
+
+        await rooms.retry(job.id)
+        job = await run(rich, job.id)
+        after, whole = await sums(rich), (await rooms.job(job.id)).cost_microdollars
+        assert (job.status, job.run) == ("ready", 2)
+        assert after.spent_microdollars - before.spent_microdollars == whole > first
+        assert after.reserved_microdollars == before.reserved_microdollars
+    finally:
+        await rich.close()
+        await poor.close()
+
+
+async def test_what_a_crash_has_left_reserved_is_settled_by_the_timer(
+    azurite: Azurite, ai: ScriptedAi
+) -> None:
+    services = join(azurite, ai)
+    try:
+        before = await sums(services)
+        job = await drop(services)
+        rooms = services.transcription
+        await rooms.run("ingest", Step(job_id=job.id))
+        during = await sums(services)
+        assert during.reserved_microdollars > before.reserved_microdollars
+        over = {"status": "cancelled"}
+        await rooms._store.update(job.id, lambda row: row.model_copy(update=over))  # and then the crash
+        await rooms.wake_stalled()
+        after = await sums(services)
+        assert after == before
+    finally:
+        await services.close()
