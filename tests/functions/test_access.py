@@ -201,7 +201,7 @@ async def world(app: tuple[Aloud, GoogleIssuer]) -> World:
     await listener.sign_in()
     _, export, _ = await listener.call("POST", "/users/me/export")
     ids["export"] = export["id"]
-    ids["heard"] = await heard(listener)
+    ids["recording"] = await recorded(listener)
     for name in ("task", "old-task"):
         status, task, _ = await listener.post("/tasks", name=name)
         assert status == 201, task
@@ -342,7 +342,7 @@ def webhook() -> dict[str, Any]:
     return {"data": body, "headers": headers}
 
 
-async def heard(person: Person) -> str:
+async def recorded(person: Person) -> str:
     """Have a recording transcribed in private, and return the task's id."""
     form = form_with_file(make_audio("bare mp3", 3, sounds=[(0, 3)], rate=16_000))
     status, content, _ = await person.call("POST", "/transcribe?wait=60", data=form)
