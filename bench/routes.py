@@ -20,7 +20,7 @@ from tests.scripted_ai import ScriptedAi, status
 _CALLS = re.compile(r'total;dur=([\d.]+), storage;desc="(\d+) calls in (\d+) rounds"')
 _FORM_TOKEN = re.compile(r'name="csrf" value="([^"]+)"')
 _PASSWORD = "a sentence for the bench"
-_LIMITS = {"login_user": Limit("<", 8), "get_own_user": Limit("<", 2)}
+_LIMITS = {"login_user": Limit("<", 8), "get_own_user": Limit("<", 2), "check_out": Limit("<", 13)}
 _LOGIN_ROUNDS = Limit("<", 4)
 
 
@@ -160,6 +160,7 @@ async def _walk(
     await walk.ask("get_book_transcript", "GET", f"{book_path}/transcript", token=admin)
     await walk.ask("stream_book", "GET", f"{book_path}/stream", token=admin)
 
+    await _walk_buying(walk, book["id"], f"{turn}-buyer@aloud.example")
     await _walk_listening(walk, book["id"])
     await _walk_downloads(walk, book["id"], admin)
     await _walk_books(walk, book)
@@ -190,6 +191,33 @@ async def _walk(
     form = {"csrf": _form_token(await walk.visit("page_login", "GET", "/login"))}
     await walk.visit("page_login_submit", "POST", "/login", data=form | newcomer)
     await _walk_account_pages(walk, newcomer)
+
+
+async def _walk_buying(walk: Walk, book_id: str, email: str) -> None:
+    """A book that costs something, from the cart to the refund."""
+    api, book, admin = "/api/v1", f"/api/v1/audiobooks/{book_id}", await walk.aloud.token()
+    person = {"email": email, "password": _PASSWORD}
+    await walk.ask("register_user", "POST", f"{api}/auth/register", json=person)
+    session = await walk.ask("login_user", "POST", f"{api}/auth/login", json=person)
+    token = session["access_token"]
+    await walk.ask("change_book", "PATCH", book, token=admin, json={"price": {"amount": 999}})
+    wanted = {"audiobook_ids": [book_id]}
+    await walk.ask("merge_cart", "POST", f"{api}/cart/merge", token=token, json=wanted)
+    await walk.ask("remove_from_cart", "DELETE", f"{api}/cart/{book_id}", token=token)
+    await walk.ask("empty_cart", "DELETE", f"{api}/cart", token=token)
+    for method in ("simulated-late", "simulated"):
+        wish = {"json": {"payment_method": method}, "headers": {"Idempotency-Key": method}}
+        await walk.ask("add_to_cart", "POST", f"{api}/cart/add", token=token, json={"audiobook_id": book_id})
+        await walk.ask("get_cart", "GET", f"{api}/cart", token=token)
+        order = await walk.ask("check_out", "POST", f"{api}/checkout", token=token, **wish)
+        path = f"{api}/orders/{order['id']}"
+        await walk.ask("confirm_order", "POST", f"{path}/confirm", token=token)
+        if order["state"] == "pending":
+            await walk.ask("cancel_order", "POST", f"{path}/cancel", token=token)
+    await walk.ask("list_orders", "GET", f"{api}/orders", token=token)
+    await walk.ask("get_order", "GET", path, token=token)
+    await walk.ask("refund_order", "POST", f"{path}/refund", token=admin)
+    await walk.ask("change_book", "PATCH", book, token=admin, json={"price": {"amount": 0}})
 
 
 async def _walk_downloads(walk: Walk, book_id: str, token: str) -> None:

@@ -13,6 +13,7 @@ from core.commerce.store import REQUEST_LIFE, idempotency_key
 from core.errors import InvalidError
 from core.ids import new_id
 from core.storage.account import count_calls
+from tests.core.catalog.conftest import make_book
 from tests.core.commerce.conftest import Shop, Start
 
 EUR = Money(amount=1099, currency="EUR")
@@ -99,6 +100,21 @@ async def test_prices_are_those_of_the_moment(shop: Shop) -> None:
     answer, _ = await shop.buy(buyer, expected_total={"amount": 1500, "currency": "USD"})
     assert answer.order is not None
     assert answer.order.total == Money(amount=1500)
+
+
+async def test_a_price_is_that_of_the_table_while_the_index_still_shows_another(start: Start) -> None:
+    shop = start(CATALOG_REFRESH_SECONDS="0")
+    buyer, book = await shop.join(), make_book(price=Money(amount=1000))
+    await shop.catalog.create(book)
+    await shop.catalog.publish()
+    await shop.put_in_cart(buyer, book)
+    await shop.catalog.update(book.id, lambda now: now.model_copy(update={"price": Money(amount=1500)}))
+    indexed = await shop.catalog.show(book.id, None)
+    assert indexed.price == Money(amount=1000)
+    answer, _ = await shop.buy(buyer)
+    assert answer.order is not None
+    assert answer.order.total == Money(amount=1500)
+    assert (await shop.charges(buyer))[0].amount == 1500
 
 
 async def test_an_order_is_in_one_currency_in_which_every_book_has_a_price(shop: Shop) -> None:
