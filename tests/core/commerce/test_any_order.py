@@ -159,6 +159,8 @@ class Buying(RuleBasedStateMachine):
         assert len({book_id for _, book_id in wanted}) == len(wanted), "a book was bought twice"
         assert taken.keys() <= {order.id for order in orders}, "money without an order"
         for order in orders:
+            causes = [event.cause for event in order.history]
+            assert len(set(causes)) == len(causes), "something was done twice"
             charge = taken.get(order.id)
             if order.total.amount == 0:
                 assert charge is None

@@ -33,6 +33,7 @@ async def test_a_late_payment_is_found_by_whoever_looks_first(shop: Shop) -> Non
     await shop.provider.pay(buyer.user_id, order.id)
     settled = await asyncio.gather(*(shop.orders.settle(order.id) for _ in range(20)))
     assert {one.state for one in settled} == {"paid"}
+    assert [event.state for event in (await shop.orders.get(buyer, order.id)).history] == ["pending", "paid"]
     await shop.check_books(buyer)
 
 
