@@ -124,8 +124,9 @@ async def test_a_checkout_cut_off_that_nobody_repeats_ends_by_its_message(start:
             book.id for book in case.books if book.id not in owned
         )
 
-    places = await crash_everywhere(start, want, act, pay, settle_by_message, check_done)
-    assert len(places) >= 16
+    once = method != "simulated"  # the calls before the provider's are the same
+    places = await crash_everywhere(start, want, act, pay, settle_by_message, check_done, in_sequence=once)
+    assert len(places) >= 8
 
 
 @pytest.mark.parametrize("method", ["simulated", "simulated-decline"])
@@ -144,8 +145,9 @@ async def test_a_checkout_cut_off_goes_on_when_it_is_repeated(start: Start, meth
         for stored in (await shop.catalog.read([book.id for book in case.books])).values():
             assert stored.value.sold, "a book that was sold could be deleted"
 
-    places = await crash_everywhere(start, want, act, nothing, act, check_done)
-    assert len(places) >= 16
+    once = method != "simulated"
+    places = await crash_everywhere(start, want, act, nothing, act, check_done, in_sequence=once)
+    assert len(places) >= 8
 
 
 async def test_a_settlement_cut_off_is_finished_by_the_next(start: Start) -> None:
