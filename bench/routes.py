@@ -232,6 +232,7 @@ async def _walk_downloads(walk: Walk, book_id: str, token: str) -> None:
             await asyncio.sleep(0.1)
             path = f"{mine}/downloads/{archive['id']}"
             archive = await walk.ask("get_my_download", "GET", path, token=token)
+    await walk.ask("list_my_downloads", "GET", f"{mine}/downloads", token=token)
 
 
 async def _walk_account(walk: Walk, email: str, google_tokens: list[str]) -> None:

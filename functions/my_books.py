@@ -36,6 +36,12 @@ class ArchiveRequest(Payload):
     )
 
 
+class ArchiveList(BaseModel):
+    """All of my ZIPs of the last days."""
+
+    items: list[ArchiveView]
+
+
 @endpoint(blueprint, "GET", f"{API}/my-books", access="listener", query=Listing, reply=OwnedBookList)
 async def list_my_books(call: Call[None, Listing]) -> OwnedBookList:
     """List the books that I have bought, withdrawn ones too, the last bought first.
@@ -88,6 +94,12 @@ async def begin_my_download(call: Call[ArchiveRequest, Any]) -> Reply:
     """
     archive = await call.services.commerce.archives.begin(call.body.audiobook_ids, call.user)
     return Reply(archive, status=202, headers={"Location": f"{API}/my-books/downloads/{archive.id}"})
+
+
+@endpoint(blueprint, "GET", f"{API}/my-books/downloads", access="listener", reply=ArchiveList)
+async def list_my_downloads(call: Call[None, Any]) -> ArchiveList:
+    """List my ZIPs, the newest first, without their addresses."""
+    return ArchiveList(items=await call.services.commerce.archives.of(call.user.user_id))
 
 
 @endpoint(blueprint, "GET", f"{API}/my-books/downloads/{{id}}", access="listener", reply=ArchiveView)

@@ -332,8 +332,8 @@ class Archives:
                 await self._store.forget(user_id, archive_id)
 
     async def of(self, user_id: str) -> list[ArchiveView]:
-        """Return all ZIPs of a person, the oldest first."""
-        return [show(archive) for archive in await self._store.all(user_id)]
+        """Return all ZIPs of a person, the newest first."""
+        return [show(archive) for archive in reversed(await self._store.all(user_id))]
 
     async def erase(self, user_id: str) -> None:
         """Delete a person's files; their rows go with the person's own."""

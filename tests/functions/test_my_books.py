@@ -62,6 +62,7 @@ async def test_a_zip_is_made_in_the_background(aloud: Aloud, ada: Person, book: 
     async with asyncio.timeout(30):
         while (archive := await ada.get(path))["status"] != "ready":
             await asyncio.sleep(0.1)
+    assert [one["id"] for one in (await ada.get("/my-books/downloads"))["items"]] == [begun["id"]]
     file = zipfile.ZipFile(io.BytesIO(await _load(archive["url"])))
     assert file.testzip() is None
     names = {f"Emma.{form}" for form in ("mp3", *FORMS)} | {"cover.jpg"}

@@ -171,6 +171,16 @@ async def test_a_zip_that_is_worked_on_is_left_alone(depot: Depot, ada: Caller) 
     assert await depot.step(ada, begun.id) == claimed
 
 
+async def test_an_instance_works_on_two_zips_at_a_time(depot: Depot, ada: Caller) -> None:
+    """What each of them holds in memory adds up; the message of a third one goes back."""
+    books = [await depot.fill(f"Book {number}", AUDIO) for number in range(3)]
+    for book in books:
+        await depot.give(ada, book)
+    begun = [await depot.archives.begin([book.id], ada) for book in books]
+    after = await asyncio.gather(*(depot.step(ada, one.id) for one in begun))
+    assert sorted(archive.status for archive in after) == ["running", "running", "waiting"]
+
+
 async def test_a_request_that_is_cut_off_loses_no_row(azurite: Azurite, ada: Caller) -> None:
     """Wherever `begin` ends, a row that is there has a message that comes."""
     depot = Depot(settings_of(azurite))
