@@ -131,10 +131,18 @@ class Orders:
             order = await self._settle_pending(stored, give_up)
         elif order.state == "paid" and order.is_open:
             order = await self._give_back(stored)
-        await self._post.send(order)
+        await self._send_post(order)
         if order.gift is not None:
             await self._gifts.see_to(order.id)
         return order
+
+    async def _send_post(self, order: Order) -> None:
+        """Do what an order's outbox holds; what cannot be done now is tried again by a message."""
+        try:
+            await self._post.send(order)
+        except UnavailableError as error:
+            _log.warning("order %s: %s", order.number, error.detail)
+            await self._send(order.id, _AGAIN_SECONDS)
 
     async def _settle_pending(self, stored: Stored[Order], give_up: bool) -> Order:
         order, cart = stored.value, await self._store.find_cart(stored.value.user_id)
@@ -208,7 +216,7 @@ class Orders:
         order = await self._give_back(stored)
         if order.state == "paid":
             raise ConflictError(f"The provider does not give the money back: {order.history[-1].cause}.")
-        await self._post.send(order)
+        await self._send_post(order)
         return show(order)
 
     async def _give_back(self, stored: Stored[Order]) -> Order:

@@ -2,11 +2,11 @@
 
 from core.accounts.service import Accounts
 from core.commerce.gifts import Gifts
-from core.commerce.models import LetterKind, Order
+from core.commerce.models import ChoreKind, LetterKind, Order
 from core.commerce.pricing import write_money
 from core.commerce.store import CommerceStore
 from core.commerce.vouchers import Vouchers
-from core.errors import NotFoundError
+from core.errors import NotFoundError, UnavailableError
 from core.ids import derived_id
 from core.mail import Letter
 from core.operations.service import Operations
@@ -32,19 +32,29 @@ class Post:
     async def send(self, order: Order) -> None:
         """Do what waits in an order's outbox; letters go to the address that its buyer has now.
 
-        What is cut off in between is done again; the mail service takes an id once.
+        What is cut off in between is done again; the mail service takes an id once. What cannot be done now
+        does not keep the rest from being done: UnavailableError is raised after that.
         """
+        failure: UnavailableError | None = None
         async for stored in self._store.letters(order):
-            match stored.value.kind:
-                case "voucher":
-                    await self._follow(order)
-                case "gift":
-                    await self._gifts.send(order)
-                case "gift-refunded":
-                    await self._gifts.take_back(order)
-                case letter:
-                    await self._send(order, letter)
-            await self._store.remove_letter(stored)
+            try:
+                await self._do(order, stored.value.kind)
+                await self._store.remove_letter(stored)
+            except UnavailableError as error:
+                failure = error
+        if failure is not None:
+            raise failure
+
+    async def _do(self, order: Order, kind: LetterKind | ChoreKind) -> None:
+        match kind:
+            case "voucher":
+                await self._follow(order)
+            case "gift":
+                await self._gifts.send(order)
+            case "gift-refunded":
+                await self._gifts.take_back(order)
+            case _:
+                await self._send(order, kind)
 
     async def _follow(self, order: Order) -> None:
         """Use up the voucher of an order that was paid; give back that of one that failed."""
