@@ -62,7 +62,17 @@ class Contract:
     def operations(self) -> list[Operation]:
         schema = schemathesis.openapi.from_dict(self.description)
         found = [result.ok() for result in schema.get_all_operations() if isinstance(result, Ok)]
-        rooms = ("auth/", "users/", "admin/users", "admin/audit", "progress", "listening/")
+        rooms = (
+            "auth/",
+            "users/",
+            "admin/users",
+            "admin/audit",
+            "progress",
+            "listening/",
+            "cart",
+            "checkout",
+            "orders",
+        )
         return [
             operation
             for operation in found
@@ -162,6 +172,8 @@ VALID = {
     "id_token": '"a.b.c"',
     "mfa_code": '"123456"',
     "roles": "[]",
+    "audiobook_ids": "[]",
+    "payment_method": '"simulated"',
     "audiobook_id": '"none"',
     "items": '[{"audiobook_id": "none", "position_seconds": 1}]',
     "position_seconds": "1.5",
@@ -250,6 +262,8 @@ async def test_other_methods_and_paths_are_not_served(contract: Contract) -> Non
         path = operation.path.replace("{id}", "x").replace("{session_id}", "x").replace("{export_id}", "x")
         token = contract.token(operation)
         for method in {"GET", "POST", "PUT", "PATCH", "DELETE"} - {name.upper() for name in described}:
+            if (method, operation.path.rpartition("/")[0]) == ("DELETE", f"{API}/cart"):
+                continue  # takes a book with that id out of the cart
             status, content, _ = await contract.aloud.call(method, path, token=token)
             assert (status, content["type"]) == (404, "/problems/not-found"), (method, path)
         status, content, _ = await contract.aloud.call(operation.method.upper(), f"{path}//", token=token)
