@@ -343,6 +343,12 @@ async def _walk_books(walk: Walk, ready: dict[str, Any]) -> None:
     await walk.ask("set_book_cover", "POST", f"{path}/cover", token=admin, **picture)
     await walk.ask("get_book_processing", "GET", f"{path}/processing", token=admin)
     await walk.ask("retry_book_processing", "POST", f"{path}/processing/retry", token=admin)
+    text = f"{books}/{ready['id']}/transcript"
+    mended = {"segments": [{"index": 0, "text": "Mended."}]}
+    await walk.ask("change_book_transcript", "PATCH", text, token=admin, json=mended)
+    await walk.ask("list_transcript_versions", "GET", f"{text}/versions", token=admin)
+    await walk.ask("get_transcript_version", "GET", f"{text}/versions/1", token=admin)
+    await walk.ask("restore_transcript_version", "POST", f"{text}/versions/1/restore", token=admin)
     await walk.ask("rerun_book_processing", "POST", f"{books}/{ready['id']}/processing/rerun", token=admin)
     chapters = {"items": [{"title": "One", "start_seconds": 0, "end_seconds": 20}]}
     await walk.ask(

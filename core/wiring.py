@@ -47,12 +47,14 @@ from core.transcription.ingesting import Ingest
 from core.transcription.private import Recordings, TaskTarget
 from core.transcription.progress import Progress
 from core.transcription.renewal import Renewal
+from core.transcription.revising import Revisions
 from core.transcription.service import Transcription
 from core.transcription.steps import Steps
 from core.transcription.store import JobStore
 from core.transcription.target import Targets
 from core.transcription.transcribing import Transcribe
 from core.transcription.uploads import Uploads
+from core.transcription.versions import VersionStore
 from core.transcription.workshop import Workshop
 
 
@@ -73,6 +75,7 @@ class Services:
     commerce: Commerce
     transcription: Transcription
     gather: Gather
+    revisions: Revisions
     uploads: Uploads
     tasks: Tasks
     recordings: Recordings
@@ -207,8 +210,11 @@ def build(settings: Settings, account: StorageAccount | None = None) -> Services
     jobs = JobStore(account.table("jobs"), account.container("work"))
     announced = Uploads(settings, account.table("uploads"), uploads, recorded, catalog, tasks, operations)
     workshop = Workshop()
+    versions = VersionStore(account.table("transcripts"))
+    revisions = Revisions(versions, catalog, workshop, media, operations)
+    books_made = BookTarget(settings, catalog, models, workshop, uploads, media, versions, revisions)
     targets: Targets = {
-        "book": BookTarget(settings, catalog, models, workshop, uploads, media),
+        "book": books_made,
         "task": TaskTarget(tasks, recorded, private),
     }
     costs = Costs(operations, jobs, targets, models)
@@ -291,6 +297,7 @@ def build(settings: Settings, account: StorageAccount | None = None) -> Services
         listening=listening,
         commerce=commerce,
         transcription=transcription,
+        revisions=revisions,
         gather=Gather(settings, jobs, drops, queues, operations, uploads, announced),
         uploads=announced,
         tasks=tasks,

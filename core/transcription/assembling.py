@@ -3,22 +3,16 @@
 import asyncio
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from core.transcription.models import Chunk, ChunkResult, Job, Part, Step
 from core.transcription.progress import Messages, Progress, count
 from core.transcription.store import JobStore
 from core.transcription.target import Targets
-from core.transcription.transcript import Transcript, to_json
+from core.transcription.transcript import Transcript
 from core.transcription.workshop import Workshop
-
-_FORMS = {
-    "json": "application/json",
-    "txt": "text/plain; charset=utf-8",
-    "srt": "application/x-subrip; charset=utf-8",
-    "vtt": "text/vtt; charset=utf-8",
-}
+from core.transcription.writing import write_forms
 
 
 class Assemble:
@@ -40,25 +34,15 @@ class Assemble:
         return await self._progress.calls_for(job) if job.status == "enriching" else []
 
     async def _write_transcript(self, job: Job, chunks: list[Chunk]) -> None:
-        from core.transcription import formats
-
         failed = [chunk for chunk in chunks if chunk.status == "failed"]
         parts = await self._store.parts(job.id)
         transcript = await self._join(job, parts, chunks)
         target = self._targets[job.target]
         prefix = f"{target.folder(job)}transcript-{job.run}"
-        makers: dict[str, Callable[[Transcript], bytes]] = {
-            "json": to_json,
-            "txt": lambda t: formats.to_txt(t).encode(),
-            "srt": lambda t: formats.to_srt(t).encode(),
-            "vtt": lambda t: formats.to_vtt(t).encode(),
-        }
-        for form, make in makers.items():
-            content = await self._workshop.do_heavy(make, transcript)
-            await target.media.write(f"{prefix}.{form}", content, _FORMS[form])
+        await write_forms(target.media, self._workshop, prefix, transcript)
         if (await self._store.job(job.id)).run != job.run:
             return
-        await target.attach(job, [part for part in parts if part.cuts], prefix, transcript)
+        note = await target.attach(job, [part for part in parts if part.cuts], prefix, transcript)
         quality: dict[str, Any] = {"coverage": round(transcript.coverage, 4), "gaps": len(transcript.gaps)}
         if failed:
             causes = _summarise(chunk.error for chunk in failed)
@@ -69,7 +53,9 @@ class Assemble:
                 **quality,
             )
             return
-        await self._progress.advance(job, "enriching", job.shortfall, **quality)
+        said = [sentence for sentence in (job.shortfall, note) if sentence]
+        shortfall = " ".join(dict.fromkeys(said)) or None
+        await self._progress.advance(job, "enriching", shortfall, shortfall=shortfall, **quality)
 
     async def _join(self, job: Job, parts: list[Part], chunks: list[Chunk]) -> Transcript:
         from core.transcription import timing

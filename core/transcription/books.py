@@ -7,18 +7,22 @@ from typing import Any
 from core.ai import Bill, Hints, Models
 from core.catalog.models import AudioPart, Book, Chapter, MediaFile, Money
 from core.catalog.service import Catalog
-from core.errors import InvalidError
+from core.errors import InvalidError, UnavailableError
 from core.settings import Settings
 from core.storage.blobs import Container
 from core.transcription.chapters import draw_up_chapters, keep_chapters, name_parts
 from core.transcription.enrichment import enrich
 from core.transcription.metadata import fill_from_tags, hints_of
 from core.transcription.models import Job, Part
+from core.transcription.revising import Revisions
 from core.transcription.target import Recording
 from core.transcription.transcript import Reading, Transcript
+from core.transcription.versions import Version, VersionStore
 from core.transcription.workshop import Workshop
 
 _log = logging.getLogger("aloud.pipeline")
+
+_TRIES = 5
 
 
 class BookTarget:
@@ -32,6 +36,8 @@ class BookTarget:
         workshop: Workshop,
         drops: Container,
         media: Container,
+        versions: VersionStore,
+        revisions: Revisions,
     ) -> None:
         self._auto_publish = settings.auto_publish
         self._catalog = catalog
@@ -39,6 +45,8 @@ class BookTarget:
         self._workshop = workshop
         self.drops = drops
         self.media = media
+        self._versions = versions
+        self._revisions = revisions
 
     def folder(self, job: Job) -> str:
         return f"{job.target_id}/{job.id}/"
@@ -99,27 +107,45 @@ class BookTarget:
             _log.info("the file of job %s has a cover that is none: %s", job.id, error.fields)
             return None
 
-    async def attach(self, job: Job, parts: Sequence[Part], prefix: str, transcript: Transcript) -> None:
+    async def attach(
+        self, job: Job, parts: Sequence[Part], prefix: str, transcript: Transcript
+    ) -> str | None:
         """Put files, chapters and transcript on the book, all in one write."""
-        book = await self._catalog.book(job.target_id)
-        replaces = book.transcript_prefix is not None and not book.transcript_prefix.startswith(
-            self.folder(job)
-        )
-        if replaces and transcript.gaps:
-            return
-        chapters: tuple[Chapter, ...] | None = None
-        if replaces:
-            known = await self._catalog.stored_chapters(book.id)
-            chapters = keep_chapters(draw_up_chapters(parts), parts, known, book.parts)
+        for _ in range(_TRIES):
+            book = await self._catalog.book(job.target_id)
+            current = await self._versions.current(book)
+            replaces = current is not None and current.job_id != job.id
+            if book.job_id != job.id or (replaces and transcript.gaps):
+                return None
+            chapters: tuple[Chapter, ...] | None = None
+            if replaces:
+                known = await self._catalog.stored_chapters(book.id)
+                chapters = keep_chapters(draw_up_chapters(parts), parts, known, book.parts)
+            version = await self._revisions.take(book, job, _shown(parts), prefix, transcript)
+            if await self._attach(book, job, parts, version, transcript.language, chapters):
+                return version.note
+        raise UnavailableError("The transcript is being changed by others too.", retry_after=1)
+
+    async def _attach(
+        self,
+        seen: Book,
+        job: Job,
+        parts: Sequence[Part],
+        version: Version,
+        language: str | None,
+        chapters: tuple[Chapter, ...] | None,
+    ) -> bool:
+        """Attach a version, unless somebody has changed the transcript since the book was read."""
 
         def attach(book: Book) -> Book | None:
-            if book.job_id != job.id:
+            if book.job_id != job.id or book.transcript_prefix != seen.transcript_prefix:
                 return None
-            found = {"transcript_prefix": prefix, "coverage": round(transcript.coverage, 4)}
+            found = {"transcript_prefix": version.prefix, "coverage": version.coverage}
             book = _put_on(book, job, parts)
-            return book.model_copy(update={**found, "language": book.language or transcript.language})
+            return book.model_copy(update={**found, "language": book.language or language})
 
-        await self._catalog.update(job.target_id, attach, chapters)
+        after = await self._catalog.update(job.target_id, attach, chapters)
+        return after.job_id != job.id or after.transcript_prefix == version.prefix
 
     async def hints(self, job: Job) -> Hints:
         return hints_of(await self._catalog.book(job.target_id))
@@ -127,7 +153,7 @@ class BookTarget:
     async def finish(self, job: Job, bill: Bill) -> None:
         """Write summary, tags and chapter titles, and publish the book where that is set."""
         book = await self._catalog.book(job.target_id)
-        if book.job_id != job.id or not (book.transcript_prefix or "").startswith(self.folder(job)):
+        if book.job_id != job.id or book.transcript_prefix is None:
             return
         content = await self.media.read(f"{book.transcript_prefix}.json")
         reading = await self._workshop.do_heavy(Reading.model_validate_json, content)
@@ -152,9 +178,8 @@ class BookTarget:
         _log.info("the catalog is at revision %s", revision)
 
 
-def _put_on(book: Book, job: Job, parts: Sequence[Part]) -> Book:
-    """Return a book with the files of a job."""
-    shown = tuple(
+def _shown(parts: Sequence[Part]) -> tuple[AudioPart, ...]:
+    return tuple(
         AudioPart(
             **part.audio.model_dump(),
             title=title,
@@ -165,6 +190,10 @@ def _put_on(book: Book, job: Job, parts: Sequence[Part]) -> Book:
         for part, title in zip(parts, name_parts(parts), strict=True)
         if part.audio is not None
     )
-    found = {"parts": shown, "duration_seconds": round(sum(part.duration_seconds for part in parts), 3)}
+
+
+def _put_on(book: Book, job: Job, parts: Sequence[Part]) -> Book:
+    """Return a book with the files of a job."""
+    duration = round(sum(part.duration_seconds for part in parts), 3)
     cover = job.cover if job.cover is not None and not book.has_own_cover else book.cover
-    return book.model_copy(update={**found, "cover": cover})
+    return book.model_copy(update={"parts": _shown(parts), "duration_seconds": duration, "cover": cover})

@@ -59,10 +59,13 @@ class Target(Protocol):
     async def describe(self, job: Job, recording: Recording) -> Job:
         """Take in what a recording says of itself; return the job with its title, and its cover if any."""
 
-    async def attach(self, job: Job, parts: Sequence[Part], prefix: str, transcript: "Transcript") -> None:
+    async def attach(
+        self, job: Job, parts: Sequence[Part], prefix: str, transcript: "Transcript"
+    ) -> str | None:
         """Take the transcript, whose forms are in `media` under `prefix` + .json, .txt, .srt, .vtt.
 
-        It is of all `parts`, on one timeline. One with gaps replaces none that is there.
+        It is of all `parts`, on one timeline. One with gaps replaces none that is there. Returns what a
+        person should know, if anything.
         """
 
     async def hints(self, job: Job) -> Hints:

@@ -471,6 +471,7 @@ SENT: dict[str, Callable[[World, Player], dict[str, Any]]] = {
     "POST /audiobooks": lambda _, __: {"json": {"title": "New"}},
     "PUT /audiobooks/{id}": lambda _, __: {"json": {"title": "Replaced", "price": {"amount": 1299}}},
     "PATCH /audiobooks/{id}": lambda _, __: {"json": {"subtitle": "Patched"}},
+    "PATCH /audiobooks/{id}/transcript": lambda _, __: {"json": {"segments": [{"index": 0, "text": WORDS}]}},
     "PUT /audiobooks/{id}/chapters": lambda _, __: {"json": {"items": []}},
     "POST /audiobooks/{id}/cover": lambda _, __: {
         "data": make_png(),
