@@ -25,6 +25,8 @@ MESSAGE = re.compile(r"message in (\S+) after (\d+)")
 ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 LOCK_SECONDS = 10
+KEEP_ALIVE_SECONDS = "60"
+"""Longer than the SDK keeps an idle connection: Azurite's own 5 s end one just as a request is sent on it."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class Azurite:
     async def _run(cls, command: list[str], ports: tuple[int, ...], inherit: int = -1) -> AsyncIterator[Self]:
         options = ["--silent", "--skipApiVersionCheck", "--disableTelemetry"]
         for service, port in zip(SERVICES, ports, strict=True):
-            options += [f"--{service}Port", str(port)]
+            options += [f"--{service}Port", str(port), f"--{service}KeepAliveTimeout", KEEP_ALIVE_SECONDS]
         child = Child.start("Azurite", [*command, *options], READY, times=len(SERVICES), inherit=inherit)
         with explaining_failure():
             running = await child.__aenter__()
