@@ -15,9 +15,10 @@ from core.commerce.models import (
     CartView,
     Owned,
     Skipped,
+    Standing,
     sellable,
 )
-from core.commerce.pricing import choose_currency
+from core.commerce.pricing import choose_currency, shared_currencies
 from core.commerce.store import CommerceStore
 from core.commerce.taxes import TaxRates, contained
 from core.errors import ConflictError, NotFoundError
@@ -30,10 +31,23 @@ class Carts:
         self._catalog = catalog
         self._rates = rates
 
-    async def show(self, caller: Caller, currency: str | None = None) -> CartView:
-        """Return the cart at today's prices, with what hinders a book from being bought."""
+    async def show(
+        self, caller: Caller, currency: str | None = None, preferred: str | None = None
+    ) -> CartView:
+        """Return the cart at today's prices, with what hinders a book from being bought.
+
+        It is shown in `currency`, or, without one, in the preferred one if all books have a price in it.
+        """
         stored = await self._store.find_cart(caller.user_id)
-        return await self._view(caller, Cart() if stored is None else stored.value, currency)
+        return await self._view(caller, Cart() if stored is None else stored.value, currency, preferred)
+
+    async def standing(self, caller: Caller, book_id: str) -> Standing:
+        """Tell whether a book is the caller's already, is being bought, or is in the cart."""
+        stored, owned = await asyncio.gather(
+            self._store.find_cart(caller.user_id), self._store.find_owned(caller.user_id, book_id)
+        )
+        book_ids = [] if stored is None else stored.value.book_ids
+        return Standing(owned=owned, is_in_cart=book_id in book_ids, cart_size=len(book_ids))
 
     async def add(self, caller: Caller, book_id: str) -> CartView:
         """Put a book into the cart; one that is there stays.
@@ -98,13 +112,15 @@ class Carts:
         cart = await self._store.change_cart(caller.user_id, put_in)
         return await self._view(caller, cart), skipped
 
-    async def _view(self, caller: Caller, cart: Cart, currency: str | None = None) -> CartView:
+    async def _view(
+        self, caller: Caller, cart: Cart, currency: str | None = None, preferred: str | None = None
+    ) -> CartView:
         stored, owned = await asyncio.gather(
             self._catalog.read(cart.book_ids), self._store.owned_among(caller.user_id, cart.book_ids)
         )
         books = {book_id: one.value for book_id, one in stored.items()}
         buyable = [book for book_id, book in books.items() if sellable(book) and book_id not in owned]
-        currency = currency or choose_currency(buyable)
+        currency = currency or choose_currency(buyable, preferred)
         items = [
             _item(entry, books[entry.book_id], entry.book_id in owned, currency)
             for entry in cart.entries
@@ -115,6 +131,7 @@ class Carts:
         return CartView(
             items=items,
             currency=currency,
+            currencies=shared_currencies(buyable),
             tax=Money(amount=sum(contained(price, rate) for price in prices), currency=currency),
             total=Money(amount=sum(prices), currency=currency),
         )

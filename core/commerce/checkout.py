@@ -14,14 +14,18 @@ from core.commerce.fulfilment import answer_of, begin_history
 from core.commerce.gifts import Gifts
 from core.commerce.models import (
     Answer,
+    Bill,
     Cart,
     CheckoutWish,
+    ExpectedTotal,
     Failure,
     Idempotency,
+    Item,
     Order,
     OrderRequest,
     Owned,
     Payment,
+    add_up,
     sellable,
 )
 from core.commerce.orders import Orders
@@ -61,10 +65,35 @@ class Checkout:
         self._providers = providers
         self._rates = rates
 
+    @property
+    def methods(self) -> list[str]:
+        """The ways to pay, as a wish names them."""
+        return list(self._providers)
+
+    async def quote(
+        self, caller: Caller, currency: str | None, voucher_code: str | None, preferred: str | None
+    ) -> Bill:
+        """Return what the cart costs now, with a voucher; nothing is written, but a try of the code counts.
+
+        Without a currency, the preferred one if all books have a price in it. Raises ConflictError for a
+        cart that is empty or has a book that cannot be sold, InvalidError or ThrottledError for the code.
+        """
+        cart = await self._store.find_cart(caller.user_id)
+        stored = await self._choose(cart)
+        books = [one.value for one in stored]
+        wanted = currency or choose_currency(books, preferred)
+        return add_up(self._price(books, wanted, None, await self._find_voucher(caller, voucher_code)), wanted)
+
+    async def take(self, caller: Caller, book_id: str, key: str, request_id: str) -> tuple[Answer, bool]:
+        """Get a free book, whatever is in the cart; answers as `check_out`."""
+        nothing = ExpectedTotal(amount=0)
+        wish = CheckoutWish(payment_method="free", expected_total=nothing)
+        return await self.check_out(caller, key, wish, request_id, only=(book_id,))
+
     async def check_out(
-        self, caller: Caller, key: str, wish: CheckoutWish, request_id: str
+        self, caller: Caller, key: str, wish: CheckoutWish, request_id: str, only: Sequence[str] = ()
     ) -> tuple[Answer, bool]:
-        """Buy what is in the cart; returns the answer, and whether it is that of an earlier request.
+        """Buy what is in the cart, or only some books; returns the answer, and whether it is an earlier one's.
 
         A key counts for 30 days: whatever was answered then, an error too, is the answer. Raises InvalidError
         where the same key came with another wish, UnavailableError where the client has to ask again.
@@ -72,7 +101,7 @@ class Checkout:
         order_id = scoped_id(new_id(), caller.user_id)
         request = OrderRequest(
             key=idempotency_key(ROUTE, key),
-            hash=fingerprint(wish.model_dump_json(exclude_none=True)),
+            hash=fingerprint(wish.model_dump_json(exclude_none=True), *only),
             id=request_id,
         )
         known, cart, buyer, _ = await asyncio.gather(
@@ -84,8 +113,8 @@ class Checkout:
         if known is not None:
             return await self._repeat(caller, request, known.value), True
         try:
-            books = await self._choose(cart, wish)
-            voucher = await self._find_voucher(caller, wish)
+            books = await self._choose(cart, only or _books_of_gift(wish))
+            voucher = await self._find_voucher(caller, wish.voucher_code)
             order = self._draft(
                 order_id, [stored.value for stored in books], wish, request, buyer.email, voucher
             )
@@ -100,29 +129,35 @@ class Checkout:
             return await self._repeat(caller, request, stored), True
         return answer_of(await self._orders.charge(stored, cart)), False
 
-    async def _choose(self, cart: Stored[Cart] | None, wish: CheckoutWish) -> list[Stored[Book]]:
-        """Return the books of the gift, else of the cart, as they are now.
+    async def _choose(self, cart: Stored[Cart] | None, named: Sequence[str] = ()) -> list[Stored[Book]]:
+        """Return the named books, or else those of the cart, as they are now.
 
         Raises ConflictError where there is none, or one is not on sale.
         """
-        named = list(dict.fromkeys(wish.gift.audiobook_ids)) if wish.gift else []
-        book_ids = named or ([] if cart is None else cart.value.book_ids)
+        book_ids = named or _books_of(cart)
         if not book_ids:
             raise ConflictError("The cart is empty.")
         found = await self._catalog.read(book_ids)
         for book_id in book_ids:
             stored = found.get(book_id)
             if stored is None or not sellable(stored.value):
-                where = "gift" if named else "cart"
-                # who names a draft learns nothing of it
-                title = f"“{stored.value.title}”" if stored and not named else f"The book {book_id}"
-                raise ConflictError(f"{title} is not on sale any more. Take it out of the {where}.")
+                if named:  # who names a draft learns nothing of it
+                    raise ConflictError(f"The book {book_id} is not on sale any more.")
+                title = f"“{stored.value.title}”" if stored else f"The book {book_id}"
+                raise ConflictError(f"{title} is not on sale any more. Take it out of the cart.")
         return [found[book_id] for book_id in book_ids]
 
-    async def _find_voucher(self, caller: Caller, wish: CheckoutWish) -> Voucher | None:
-        if wish.voucher_code is None:
-            return None
-        return await self._vouchers.find(caller.user_id, wish.voucher_code)
+    async def _find_voucher(self, caller: Caller, code: str | None) -> Voucher | None:
+        return None if code is None else await self._vouchers.find(caller.user_id, code)
+
+    def _price(
+        self, books: Sequence[Book], currency: str, country: str | None, voucher: Voucher | None
+    ) -> list[Item]:
+        items = price_items(books, currency, self._rates, country)
+        if voucher is None:
+            return items
+        lines = [(item.book_id, item.price) for item in items]
+        return take_off(items, self._vouchers.discounts(voucher, lines, currency))
 
     async def _reserve(self, order: Order, books: Sequence[Stored[Book]]) -> Stored[Order] | Idempotency:
         """Begin an order after its voucher was reserved; where there will be no order, it is given back.
@@ -153,10 +188,7 @@ class Checkout:
         """Return the order that a wish means at the prices of this moment."""
         at = now()
         currency = wish.currency or choose_currency(books)
-        items = price_items(books, currency, self._rates, wish.country)
-        if voucher is not None:
-            lines = [(item.book_id, item.price) for item in items]
-            items = take_off(items, self._vouchers.discounts(voucher, lines, currency))
+        items = self._price(books, currency, wish.country, voucher)
         order = Order(
             id=order_id,
             user_id=owner_of(order_id),
@@ -263,3 +295,11 @@ class Checkout:
         )
         await self._catalog.mark_sold(books.values())
         await self._orders.charge(stored, cart)
+
+
+def _books_of(cart: Stored[Cart] | None) -> list[str]:
+    return [] if cart is None else cart.value.book_ids
+
+
+def _books_of_gift(wish: CheckoutWish) -> list[str]:
+    return list(dict.fromkeys(wish.gift.audiobook_ids)) if wish.gift else []

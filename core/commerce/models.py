@@ -3,6 +3,7 @@
 Money is an integer in minor units of the one currency of its order.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal
 
@@ -201,18 +202,23 @@ class ItemView(BaseModel):
     total: Money
 
 
-class OrderView(BaseModel):
-    """An order. While it is `pending`, `pay_url` is where to pay, if the provider has a page for it."""
+class Bill(BaseModel):
+    """What books cost together."""
 
-    id: str
-    number: str
-    state: OrderState
     items: list[ItemView]
     currency: str
     subtotal: Money
     discount: Money
     tax: Money = Field(description="Contained in the total.")
     total: Money
+
+
+class OrderView(Bill):
+    """An order. While it is `pending`, `pay_url` is where to pay, if the provider has a page for it."""
+
+    id: str
+    number: str
+    state: OrderState
     payment_method: str
     pay_url: str | None
     voucher_code: str | None
@@ -308,8 +314,19 @@ class CartView(BaseModel):
 
     items: list[CartItem]
     currency: str
+    currencies: list[str] = Field(description="In which all that can be bought has a price.")
     tax: Money
     total: Money
+
+
+class Standing(BaseModel):
+    """What a book is to a person: bought, being bought with this order, or in the cart of so many books."""
+
+    model_config = ConfigDict(frozen=True)
+
+    owned: Owned | None
+    is_in_cart: bool
+    cart_size: int
 
 
 class Skipped(BaseModel):
@@ -319,13 +336,13 @@ class Skipped(BaseModel):
     reason: Literal["owned", "unavailable", "full"]
 
 
-def show(order: Order) -> OrderView:
-    """Return what the buyer sees of an order."""
+def add_up(items: Sequence[Item], currency: str) -> Bill:
+    """Return what these cost together."""
 
     def money(amount: int) -> Money:
-        return Money(amount=amount, currency=order.currency)
+        return Money(amount=amount, currency=currency)
 
-    items = [
+    lines = [
         ItemView(
             audiobook_id=item.book_id,
             title=item.title,
@@ -335,18 +352,25 @@ def show(order: Order) -> OrderView:
             tax_basis_points=item.tax_basis_points,
             total=money(item.total),
         )
-        for item in order.items
+        for item in items
     ]
+    return Bill(
+        items=lines,
+        currency=currency,
+        subtotal=money(sum(item.price for item in items)),
+        discount=money(sum(item.discount for item in items)),
+        tax=money(sum(item.tax for item in items)),
+        total=money(sum(item.total for item in items)),
+    )
+
+
+def show(order: Order) -> OrderView:
+    """Return what the buyer sees of an order."""
     return OrderView(
+        **dict(add_up(order.items, order.currency)),
         id=order.id,
         number=order.number,
         state=order.state,
-        items=items,
-        currency=order.currency,
-        subtotal=money(sum(item.price for item in order.items)),
-        discount=money(sum(item.discount for item in order.items)),
-        tax=money(sum(item.tax for item in order.items)),
-        total=money(order.total),
         payment_method=order.payment.method,
         pay_url=order.payment.pay_url if order.state == "pending" else None,
         voucher_code=order.voucher,

@@ -71,6 +71,13 @@ class Orders:
         """Raises NotFoundError, for another's too."""
         return show((await self._own(caller, order_id)).value)
 
+    async def find(self, order_id: str) -> Order:
+        """Return anybody's order, as administrators see it. Raises NotFoundError."""
+        stored = await self._store.find_order(order_id)
+        if stored is None:
+            raise NotFoundError("There is no such order.")
+        return stored.value
+
     async def confirm(self, caller: Caller, order_id: str) -> OrderView:
         """Look whether an order was paid, since its buyer says so or has come back from where one pays."""
         await self._own(caller, order_id)

@@ -17,17 +17,31 @@ _WITHOUT_DECIMALS = frozenset(
 _WITH_THREE = frozenset(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"))
 
 
-def choose_currency(books: Sequence[Book]) -> str:
-    """Return a currency in which all of the books have a price, the first book's own if that will do.
+def shared_currencies(books: Sequence[Book]) -> list[str]:
+    """Return the currencies in which all of the books have a price, the first book's own at the front."""
+    priced = _priced(books)
+    return [
+        code for code in _currencies(priced) if all(book.price_in(code) is not None for book in priced)
+    ] or _currencies(priced)[:1]
 
-    Where there is none, the first book's as well.
+
+def choose_currency(books: Sequence[Book], preferred: str | None = None) -> str:
+    """Return the preferred currency, or else the first book's own, if all of the books have a price in it.
+
+    Else another in which all of them have one; where there is none, the first book's own as well.
     """
-    priced = [book for book in books if book.price is not None and book.price.amount > 0]
+    shared = shared_currencies(books)
+    return preferred if preferred in shared else shared[0]
+
+
+def _priced(books: Sequence[Book]) -> list[Book]:
+    return [book for book in books if book.price is not None and book.price.amount > 0]
+
+
+def _currencies(priced: Sequence[Book]) -> list[str]:
     if not priced:
-        return _DEFAULT_CURRENCY
-    of_first = [price.currency for price in (priced[0].price, *priced[0].other_prices) if price is not None]
-    shared = (code for code in of_first if all(book.price_in(code) is not None for book in priced))
-    return next(shared, of_first[0])
+        return [_DEFAULT_CURRENCY]
+    return [price.currency for price in (priced[0].price, *priced[0].other_prices) if price is not None]
 
 
 def price_items(books: Sequence[Book], currency: str, rates: TaxRates, country: str | None) -> list[Item]:
