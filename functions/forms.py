@@ -35,7 +35,7 @@ Form = Mapping[str, str]
 M = TypeVar("M", bound=BaseModel)
 
 
-def read_form(req: func.HttpRequest) -> Form:
+def read_form(req: func.HttpRequest, max_fields: int = _MAX_FIELDS) -> Form:
     """The fields of a posted form; of a field sent twice, the first."""
     body = req.get_body()
     if len(body) > _MAX_FORM_BYTES:
@@ -43,7 +43,7 @@ def read_form(req: func.HttpRequest) -> Form:
     if _media_type(req) != "application/x-www-form-urlencoded":
         raise UnsupportedMediaError("Send the form as a browser does.")
     try:
-        fields = parse_qs(body.decode(), keep_blank_values=True, max_num_fields=_MAX_FIELDS)
+        fields = parse_qs(body.decode(), keep_blank_values=True, max_num_fields=max_fields)
     except ValueError:
         raise MalformedRequestError("This form cannot be read.") from None
     return {name: values[0] for name, values in fields.items()}
@@ -61,9 +61,9 @@ def _media_type(req: func.HttpRequest) -> str:
     return str(req.headers.get("content-type", "")).partition(";")[0].strip().lower()
 
 
-def read_own_form(visit: Visit) -> Form:
+def read_own_form(visit: Visit, max_fields: int = _MAX_FIELDS) -> Form:
     """The fields of a form of the caller's own session. Raises ForbiddenError for any other."""
-    form = read_form(visit.request)
+    form = read_form(visit.request, max_fields)
     check_form_token(visit.user.session_id, form.get("csrf", ""))
     return form
 

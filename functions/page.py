@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Literal, cast
+from typing import Any, Literal
 from urllib.parse import quote, urlsplit
 
 import azure.functions as func
@@ -67,13 +67,13 @@ class Visit:
             raise UnauthenticatedError("Sign in first.")
         return self.account
 
-    def read_place(self, purpose: str) -> tuple[str, str] | None:
+    def read_place(self, purpose: str) -> Any:
         """Return where this page of a list begins, as `sign_place` wrote it. Raises NotFoundError."""
         text = self.request.params.get("after")
         if text is None:
             return None
         try:
-            return cast("tuple[str, str]", signer().read(purpose, text))
+            return signer().read(purpose, text)
         except ValueError:
             raise NotFoundError("There is no such page of this list.") from None
 
@@ -242,7 +242,7 @@ def _read_news(req: func.HttpRequest) -> str:
         return ""
 
 
-def sign_place(purpose: str, place: tuple[str, str] | None) -> str:
+def sign_place(purpose: str, place: Any) -> str:
     """Return the place where the next page of a list begins, for `?after=`; empty after the last page."""
     return signer().sign(purpose, place) if place else ""
 

@@ -1,15 +1,19 @@
 """The pages of the store: the shelf, a book, a cover."""
 
+import asyncio
 import re
 
 import azure.functions as func
 
 from core.catalog.models import BookSummary
+from core.commerce.models import Standing
 from core.errors import NotFoundError
 from core.transcription.models import JobView
+from functions.checkout_pages import make_key
 from functions.files import DAY, serve, tag_of
 from functions.http import check_id
 from functions.page import Visit, page, redirect, sign_place
+from functions.prices import preferred_currency, price_for
 from functions.services import services
 
 blueprint = func.Blueprint()
@@ -40,7 +44,10 @@ async def page_home(visit: Visit) -> func.HttpResponse:
 async def page_book(visit: Visit) -> func.HttpResponse:
     """One book; its transcript and player for those who may hear it."""
     slug = visit.request.route_params["slug"]
-    book = await services().catalog.show(check_id(slug[-_ID_LENGTH:]), visit.caller)
+    book_id = check_id(slug[-_ID_LENGTH:])
+    book, standing = await asyncio.gather(
+        services().catalog.show(book_id, visit.caller), _ask(visit, book_id)
+    )
     if slug != book.slug:
         return redirect(f"/books/{book.slug}", status=301)
     can_listen = bool(book.owned and book.parts) and book.coverage is not None
@@ -49,9 +56,17 @@ async def page_book(visit: Visit) -> func.HttpResponse:
         "book.html",
         book=book,
         can_listen=can_listen,
+        price=price_for(book, preferred_currency(visit.request)) if book.visibility == "published" else None,
+        standing=standing,
+        cart_count=standing.cart_size if standing else None,
+        key=make_key(),
         progress=await listening.progress.find(visit.user.user_id, book.id) if can_listen else None,
         canonical=f"{services().settings.public_base_url.rstrip('/')}/books/{book.slug}",
     )
+
+
+async def _ask(visit: Visit, book_id: str) -> Standing | None:
+    return await services().commerce.cart.standing(visit.caller, book_id) if visit.caller else None
 
 
 @page(blueprint, "covers/{id}")

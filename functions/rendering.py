@@ -7,6 +7,8 @@ from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from core.catalog.models import Money
+from core.commerce.pricing import write_money
 from functions.files import ROOT, static_version
 
 if TYPE_CHECKING:
@@ -23,6 +25,15 @@ _BROWSERS = (
     ("CriOS", "Chrome"),
     ("Safari", "Safari"),
 )
+_WAYS_TO_PAY = {
+    "free": "Nothing to pay",
+    "stripe": "By card, on Stripe’s page",
+    "simulated": "Play money",
+    "simulated-decline": "Play money that is declined",
+    "simulated-timeout": "Play money that is taken, without an answer",
+    "simulated-lost": "Play money that is not taken, without an answer",
+    "simulated-late": "Play money that comes late",
+}
 _SYSTEMS = (
     ("iPhone", "an iPhone"),
     ("iPad", "an iPad"),
@@ -54,6 +65,8 @@ def templates() -> Environment:
         "device": device,
         "size": size,
         "among_speeds": among_speeds,
+        "money": money,
+        "way_to_pay": way_to_pay,
     }
     environment.filters.update(shown)
     environment.globals["static"] = lambda name: f"/static/{static_version()}/{name}"
@@ -101,6 +114,16 @@ def size(count: int) -> str:
     if count < 1000:
         return f"{count} B"
     return f"{count / 1000:.0f} kB" if count < 999_500 else f"{count / 1e6:.1f} MB"
+
+
+def money(price: Money) -> str:
+    """An amount of money as people write it: 12.99 USD; nothing is Free."""
+    return write_money(price.amount, price.currency) if price.amount else "Free"
+
+
+def way_to_pay(method: str) -> str:
+    """A payment method by its plain name."""
+    return _WAYS_TO_PAY.get(method, words(method))
 
 
 def among_speeds(speed: float) -> list[float]:

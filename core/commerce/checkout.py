@@ -82,7 +82,9 @@ class Checkout:
         stored = await self._choose(cart)
         books = [one.value for one in stored]
         wanted = currency or choose_currency(books, preferred)
-        return add_up(self._price(books, wanted, None, await self._find_voucher(caller, voucher_code)), wanted)
+        return add_up(
+            self._price(books, wanted, None, await self._find_voucher(caller, voucher_code)), wanted
+        )
 
     async def take(self, caller: Caller, book_id: str, key: str, request_id: str) -> tuple[Answer, bool]:
         """Get a free book, whatever is in the cart; answers as `check_out`."""
@@ -93,7 +95,7 @@ class Checkout:
     async def check_out(
         self, caller: Caller, key: str, wish: CheckoutWish, request_id: str, only: Sequence[str] = ()
     ) -> tuple[Answer, bool]:
-        """Buy what is in the cart, or only some books; returns the answer, and whether it is an earlier one's.
+        """Buy what is in the cart, or only some books; returns the answer, and whether it is a repeat.
 
         A key counts for 30 days: whatever was answered then, an error too, is the answer. Raises InvalidError
         where the same key came with another wish, UnavailableError where the client has to ask again.

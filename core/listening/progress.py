@@ -59,6 +59,11 @@ class ProgressKeeper:
             return show_progress(found[book_id].value)
         return ProgressView(audiobook_id=book_id, position_seconds=0)
 
+    async def among(self, user_id: str, book_ids: Sequence[str]) -> dict[str, ProgressView]:
+        """Return where somebody is in those of the books that were begun."""
+        found = await self._store.progress(user_id, book_ids)
+        return {book_id: show_progress(stored.value) for book_id, stored in found.items()}
+
     async def save(self, caller: Caller, book_id: str, entry: ProgressEntry) -> ProgressView:
         """Save where the caller is in a book.
 
