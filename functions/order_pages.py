@@ -1,5 +1,7 @@
 """The pages of one's own orders: the history, and one order, to follow, to cancel and to print."""
 
+import asyncio
+
 import azure.functions as func
 
 from core.errors import AloudError
@@ -36,8 +38,11 @@ async def page_orders(visit: Visit) -> func.HttpResponse:
 @page(blueprint, "orders/{id}", access="listener", secret=True)
 async def page_order(visit: Visit) -> func.HttpResponse:
     """One order: a receipt, or where to pay."""
-    order = await services().commerce.orders.get(visit.user, _order_id(visit))
-    return visit.render("order.html", order=order)
+    commerce = services().commerce
+    order, cart_count = await asyncio.gather(
+        commerce.orders.get(visit.user, _order_id(visit)), commerce.cart.size(visit.user)
+    )
+    return visit.render("order.html", order=order, cart_count=cart_count)
 
 
 @page(blueprint, "orders/{id}/confirm", "POST", access="listener", secret=True)

@@ -11,7 +11,21 @@ blueprint = func.Blueprint()
 
 _SWAGGER = ROOT / "node_modules" / "swagger-ui-dist"
 _SWAGGER_FILES = frozenset({"swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png"})
-_NOT_FOR_CRAWLERS = ("/api/", "/login", "/register", "/verify", "/reset", "/account", "/manage", "/pictures")
+_NOT_FOR_CRAWLERS = (
+    "/api/",
+    "/login",
+    "/register",
+    "/verify",
+    "/reset",
+    "/account",
+    "/manage",
+    "/pictures",
+    "/cart",
+    "/checkout",
+    "/orders",
+    "/library",
+    "/gifts",
+)
 
 
 @page(blueprint, "static/{*path}", same_for_all=True)

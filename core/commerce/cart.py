@@ -49,6 +49,11 @@ class Carts:
         book_ids = [] if stored is None else stored.value.book_ids
         return Standing(owned=owned, is_in_cart=book_id in book_ids, cart_size=len(book_ids))
 
+    async def size(self, caller: Caller) -> int:
+        """Return how many books the cart has."""
+        stored = await self._store.find_cart(caller.user_id)
+        return 0 if stored is None else len(stored.value.entries)
+
     async def add(self, caller: Caller, book_id: str) -> CartView:
         """Put a book into the cart; one that is there stays.
 
