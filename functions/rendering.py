@@ -32,7 +32,7 @@ _WAYS_TO_PAY = {
     "simulated-decline": "Play money that is declined",
     "simulated-timeout": "Play money that is taken, without an answer",
     "simulated-lost": "Play money that is not taken, without an answer",
-    "simulated-late": "Play money that comes late",
+    "simulated-late": "Play money, on a page of its own",
 }
 _SYSTEMS = (
     ("iPhone", "an iPhone"),

@@ -153,19 +153,28 @@ async def test_what_cannot_be_bought_is_told_on_the_page_and_costs_nothing(
     assert "No orders yet" not in await buyer.read("/orders")
 
 
-async def test_a_payment_that_comes_late_is_followed_and_can_be_cancelled(buyer: Buyer, dear: Book) -> None:
+async def test_a_payment_elsewhere_is_followed_and_can_be_cancelled(buyer: Buyer, dear: Book) -> None:
     await buyer.add(dear)
     fields = await buyer.review()
     _, _, target = await buyer.post("/checkout/pay", **fields, payment_method="simulated-late")
     order = await buyer.read(target)
-    assert "We wait for the payment" in order
+    assert re.search(r'href="[^"]*/pay/[^"]+"[^>]*>Pay 12.99 USD now', order)
     assert "see the order" in await buyer.read(f"/books/{dear.slug}")
     confirm, cancel = f"{target}/confirm", f"{target}/cancel"
     status, _, back = await buyer.post(confirm, **form_of(order, confirm))
     assert (status, back.partition("?")[0]) == (303, target)
+    assert "It is not paid yet" in await buyer.read(back)
     await buyer.post(cancel, **form_of(order, cancel))
     assert "Nothing was paid" in await buyer.read(target)
-    assert "Add to cart" not in await buyer.read(f"/books/{dear.slug}"), "it is in the cart again"
+    assert "In your cart" in await buyer.read(f"/books/{dear.slug}"), "it is in the cart again"
+
+    fields = await buyer.review()
+    _, _, target = await buyer.post("/checkout/pay", **fields, payment_method="simulated-timeout")
+    order = await buyer.read(target)
+    assert "We wait for the payment" in order
+    confirm = f"{target}/confirm"
+    await buyer.post(confirm, **form_of(order, confirm))
+    assert "Receipt" in await buyer.read(target)
 
 
 async def test_vouchers_and_gifts_are_looked_at_before_they_are_paid(
