@@ -11,6 +11,7 @@ import azure.functions as func
 import pyotp
 
 from bench.rows import Limit, Row
+from core.ids import new_id
 from tests.aloud import Aloud
 from tests.audio import make_audio, make_png
 from tests.google_issuer import GoogleIssuer
@@ -217,7 +218,32 @@ async def _walk_buying(walk: Walk, book_id: str, email: str) -> None:
     await walk.ask("list_orders", "GET", f"{api}/orders", token=token)
     await walk.ask("get_order", "GET", path, token=token)
     await walk.ask("refund_order", "POST", f"{path}/refund", token=admin)
+    await _walk_giving(walk, book_id, token, f"friend-of-{email}")
     await walk.ask("change_book", "PATCH", book, token=admin, json={"price": {"amount": 0}})
+
+
+async def _walk_giving(walk: Walk, book_id: str, token: str, friend: str) -> None:
+    """A gift that is bought with a voucher and redeemed, and one that its giver does not pay."""
+    api, admin = "/api/v1", await walk.aloud.token()
+    vouchers, code = f"{api}/admin/vouchers", f"BENCH-{new_id()}"[:32]
+    terms = {"percent": 10}
+    await walk.ask("create_voucher", "POST", vouchers, token=admin, json=terms | {"code": code})
+    await walk.ask("list_vouchers", "GET", vouchers, token=admin)
+    await walk.ask("change_voucher", "PUT", f"{vouchers}/{code}", token=admin, json=terms)
+    gift = {"email": friend, "audiobook_ids": [book_id]}
+    for method in ("simulated", "simulated-late"):
+        wish = {"payment_method": method, "gift": gift, "voucher_code": code}
+        headers = {"Idempotency-Key": f"gift-{method}"}
+        order = await walk.ask(
+            "check_out", "POST", f"{api}/checkout", token=token, json=wish, headers=headers
+        )
+    page = order["pay_url"].removeprefix(walk.aloud.base_url)
+    form = {"csrf": _form_token(await walk.visit("page_pay", "GET", page)), "answer": "no"}
+    await walk.visit("page_pay_submit", "POST", page, data=form)
+    await walk.ask("end_voucher", "DELETE", f"{vouchers}/{code}", token=admin)
+    link = (await walk.aloud.mail(friend, "/gifts/")).partition("/gifts/")[2].split()[0]
+    await walk.visit("page_gift", "GET", f"/gifts/{link}")
+    await walk.ask("redeem_gift", "POST", f"{api}/gifts/redeem", token=token, json={"code": link})
 
 
 async def _walk_downloads(walk: Walk, book_id: str, token: str) -> None:
