@@ -106,16 +106,18 @@ class Checkout:
             hash=fingerprint(wish.model_dump_json(exclude_none=True), *only),
             id=request_id,
         )
-        known, cart, buyer, _ = await asyncio.gather(
+        known, cart, buyer = await asyncio.gather(
             self._store.find_request(caller.user_id, request.key),
             self._store.find_cart(caller.user_id),
             self._accounts.profiles.show(caller.user_id),
-            self._orders.announce(order_id, voucher=wish.voucher_code),
         )
         if known is not None:
             return await self._repeat(caller, request, known.value), True
         try:
-            books = await self._choose(cart, only or _books_of_gift(wish))
+            books, _ = await asyncio.gather(
+                self._choose(cart, only or _books_of_gift(wish)),
+                self._orders.announce(order_id, wish.voucher_code),
+            )
             voucher = await self._find_voucher(caller, wish.voucher_code)
             order = self._draft(
                 order_id, [stored.value for stored in books], wish, request, buyer.email, voucher
