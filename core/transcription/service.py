@@ -125,6 +125,7 @@ class Transcription:
                 await self._steps.send(self._progress.first_call(job))
                 continue
             _log.warning("job %s has had no news since %s and is started again", job.id, job.updated_at)
+            await self._targets[job.target].follow(job)  # whoever made it may not have come that far
             await self._store.update(job.id, lambda j: j.model_copy(update={"woken_at": now()}))
             await self._steps.drive(job)
             count += 1
@@ -191,12 +192,15 @@ class Transcription:
     async def retry(self, job_id: str) -> JobDetail:
         """Run a failed job again from where it stopped; what is done stays done.
 
-        Raises NotFoundError, and ConflictError unless the job has failed or has had no news for a long time.
+        Raises NotFoundError, and ConflictError unless the job has failed or has had no news for a long time,
+        and where a newer one has taken its place.
         """
         job = await self._store.job(job_id)
         is_stuck = not job.is_final and job.updated_at < now() - self._stalled
         if job.status not in ("transcription_failed", "cancelled", "rejected") and not is_stuck:
             raise ConflictError(f"The job is {job.status}; only one that has failed can be retried.")
+        if not await self._targets[job.target].follow(job):
+            raise ConflictError("A newer version of the recording has taken its place; retry that one.")
         chunks = await self._store.chunks(job_id)
         at = now()
         begun: dict[str, Any] = {"run": job.run + 1, "reserved_at": None}

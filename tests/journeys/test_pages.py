@@ -14,6 +14,7 @@ from playwright.async_api import Browser, Page, Route, expect
 
 import localhost.demo
 from tests.aloud import Aloud
+from tests.audio import make_audio
 from tests.browser import OpenPage, sign_in
 from tests.person import PASSWORD, Person
 
@@ -146,6 +147,36 @@ async def test_keys_play_pause_skip_and_mute(shop: Shop, open_page: OpenPage, ad
     assert await page.evaluate("document.querySelector('audio').muted")
     await page.keyboard.press("k")
     assert await page.evaluate("document.querySelector('audio').paused")
+
+
+async def test_a_book_in_two_files_is_played_as_one(
+    shop: Shop, open_page: OpenPage, admin_state: Any
+) -> None:
+    for name, seconds in (("1 Before", 6), ("2 After", 60)):
+        content = make_audio("mp3", seconds, sounds=[(0.5, seconds - 0.5)], rate=22_050)
+        await shop.aloud.upload(f"two files/{name}.mp3", content)
+    job = await shop.aloud.settled("two files/")
+    book = await shop.aloud.get(f"/api/v1/audiobooks/{job['audiobook_id']}")
+    boundary = book["parts"][1]["start_seconds"]
+    page = (await open_page(shop.url(f"/books/{book['slug']}#t=4"), state=admin_state)).page
+    await page.wait_for_function("() => document.querySelector('audio').readyState > 1")
+    async with page.expect_response("**/stream?redirect=false&part=2"):
+        await page.keyboard.press("k")  # and over the end of the first file
+    position = page.get_by_role("slider", name="Position")
+    later = "seconds => Number(document.querySelector('[data-seek]').value) >= seconds"
+    await page.wait_for_function(later, arg=boundary + 1, timeout=PLAYBACK_MS)
+    assert await time_of(page) < 10, "the second file has a time of its own"
+    chapter = page.get_by_role("button", name=re.compile(book["chapters"][1]["title"]))
+    await expect(chapter).to_have_attribute("aria-current", "true")
+    async with page.expect_response("**/stream?redirect=false&part=1"):
+        await page.get_by_role("button", name=re.compile(book["chapters"][0]["title"])).first.click()
+    await page.wait_for_function("() => document.querySelector('audio').duration < 10")
+    await page.keyboard.press("k")
+    assert float(await position.input_value()) < boundary
+    async with page.expect_response("**/stream?redirect=false&part=2"):
+        await position.fill("40")
+    await page.wait_for_function("() => document.querySelector('audio').currentTime > 30")
+    assert await time_of(page) == pytest.approx(40 - boundary, abs=1)
 
 
 async def test_a_chapter_is_a_place_to_go_and_is_shown_as_current(

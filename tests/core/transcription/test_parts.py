@@ -9,7 +9,7 @@ import pytest
 from core.caller import Caller, Origin
 from core.catalog.models import Book
 from core.catalog.service import STREAM_LIFE
-from core.errors import NotFoundError
+from core.errors import ConflictError, NotFoundError
 from core.ids import new_id, now
 from core.transcription.drops import Gathering
 from core.transcription.folders import folder_of, natural_key
@@ -181,6 +181,8 @@ async def test_a_file_that_comes_while_others_are_heard_makes_nothing_paid_twice
     assert (job.status, job.total) == ("ready", 5)
     assert (await services.transcription.job(first.id)).status == "cancelled"
     assert len(ai.transcriptions) - paid == 5
+    with pytest.raises(ConflictError):
+        await services.transcription.retry(first.id)
     await services.transcription.run("transcribe", Step(job_id=first.id, chunk=0))
     assert len(ai.transcriptions) - paid == 5, "a message of the job before does nothing any more"
     texts = [s.text for s in (await read(services, await services.catalog.book(book.id))).segments]
