@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench import accounts, checkout, imports, parallel, pipeline, routes, search, start, zips
+from bench import accounts, checkout, imports, long_book, parallel, pipeline, routes, search, start, zips
 from bench.rows import Row, show_table
 
 RESULTS = Path(__file__).parent / "results" / "latest.json"
@@ -23,6 +23,7 @@ MEASUREMENTS: dict[str, Callable[[bool], AsyncIterator[Row]]] = {
     "routes": routes.measure,
     "accounts": accounts.measure,
     "parallel": parallel.measure,
+    "long-book": long_book.measure,
     "pipeline": pipeline.measure,
     "search": search.measure,
     "zip": zips.measure,

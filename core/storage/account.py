@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+from urllib.request import getproxies_environment
 
 from azure.core.pipeline.transport import AioHttpTransport
 from azure.data.tables.aio import TableServiceClient
@@ -72,8 +73,8 @@ class _Transport(AioHttpTransport):  # type: ignore[misc]
     """One connection pool for the three services; counts each request, and shows it to the watch."""
 
     def __init__(self, watch: Watch | None) -> None:
-        # else every request asks, in a thread, whether the environment names a proxy
-        super().__init__(use_env_settings=False)
+        # where the environment names no proxy, not every request has to ask again, in a thread
+        super().__init__(use_env_settings=bool(getproxies_environment()))
         self._watch = watch
 
     async def send(self, request: Any, **config: Any) -> Any:
