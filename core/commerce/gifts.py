@@ -125,6 +125,11 @@ class Gifts:
         if await self._find(_id_of(order_id)) is not None:
             await self._table.update(Gift, _id_of(order_id), _GIFT, forget)
 
+    async def forget_redeemer(self, order_id: str, user_id: str) -> None:
+        """Forget who has redeemed a gift, so that nothing is given any more to somebody who has left."""
+        if await self._find(_id_of(order_id)) is not None:
+            await self._table.update(Gift, _id_of(order_id), _GIFT, lambda gift: gift.forget(user_id))
+
     # Received
 
     async def find(self, code: str) -> Gift:
@@ -192,7 +197,7 @@ class Gifts:
         gift = await self._find(gift_id)
         while gift is not None:
             for book in gift.books:
-                if book.redeemed_by is not None:
+                if book.redeemed_by:
                     await self._put_right(gift, book, book.redeemed_by)
             latest = await self._find(gift_id)
             if latest == gift:

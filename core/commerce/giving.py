@@ -44,7 +44,7 @@ class GiftWish(BaseModel):
 
 
 class GiftBook(BaseModel):
-    """A book of a gift, and who has redeemed it; None: nobody yet."""
+    """A book of a gift, and who has redeemed it; None: nobody yet, empty: somebody who has left since."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -81,7 +81,8 @@ class Gift(BaseModel):
 
     @property
     def redeemers(self) -> list[str]:
-        return list(dict.fromkeys(book.redeemed_by for book in self.books if book.redeemed_by is not None))
+        """Return who has got something of it and is still there."""
+        return list(dict.fromkeys(book.redeemed_by for book in self.books if book.redeemed_by))
 
     def books_of(self, user_id: str) -> list[GiftBook]:
         return [book for book in self.books if book.redeemed_by == user_id]
@@ -99,6 +100,10 @@ class Gift(BaseModel):
             lambda book: book.redeemed_by == user_id and book.book_id == book_id,
             {"redeemed_by": None, "redeemed_at": None},
         )
+
+    def forget(self, user_id: str) -> "Gift":
+        """Return the gift without the name of somebody who has left; what they redeemed stays redeemed."""
+        return self._with(lambda book: book.redeemed_by == user_id, {"redeemed_by": ""})
 
     def _with(self, fits: Callable[[GiftBook], bool], update: dict[str, object]) -> "Gift":
         books = tuple(book.model_copy(update=update) if fits(book) else book for book in self.books)

@@ -14,7 +14,7 @@ from core.commerce.orders import Orders
 from core.commerce.store import CommerceStore
 from core.commerce.vouchers import Vouchers
 from core.errors import ConflictError, NotFoundError, UnavailableError
-from core.ids import inverted
+from core.ids import inverted, owner_of
 from core.storage.tables import Table
 
 _PSEUDONYM = "pseudonym"
@@ -120,6 +120,9 @@ class Records:
             if order.gift is not None:
                 await self._gifts.forget_giver(order.id)
             await self._users.delete(user_id, order.key)
+        async for owned in self._store.owned(user_id):
+            if owner_of(owned.order_id) != user_id:  # a gift
+                await self._gifts.forget_redeemer(owned.order_id, user_id)
         await self._archives.erase(user_id)
 
     async def _pseudonym(self, user_id: str) -> str:

@@ -134,11 +134,12 @@ class Vouchers:
                 return True
             user_id = reserved.value.user_id
             voucher, buyer = await asyncio.gather(self._find(code), self._find_buyer(code, user_id))
-            if voucher is None or buyer is None:
+            if voucher is None:
                 raise NotFoundError("There is no such voucher.")
-            return await self._transact(
-                code, _add(voucher, -1), _add_for_buyer(buyer, user_id, -1), Delete(reserved)
-            )
+            operations: list[Operation] = [_add(voucher, -1), Delete(reserved)]
+            if buyer is not None:  # else they have left, and are forgotten
+                operations.append(_add_for_buyer(buyer, user_id, -1))
+            return await self._transact(code, *operations)
 
         await self._race(code, attempt)
 

@@ -6,6 +6,7 @@ import zipfile
 from datetime import datetime, timedelta
 from typing import Any
 
+import pytest
 from azure.data.tables.aio import TableServiceClient
 
 from core.accounts.models import Erase, MakeExport
@@ -17,6 +18,7 @@ from core.ids import derived_id, new_id, now, scoped_id
 from localhost.azurite import Azurite
 from tests.core.commerce.conftest import Shop, Start
 from tests.core.commerce.depot import settings_of
+from tests.core.commerce.test_gifts import give
 from tests.faults import crash_everywhere
 
 
@@ -160,3 +162,46 @@ async def test_an_order_that_comes_while_its_buyer_is_erased_is_kept(start: Star
     await _erase(shop, ada, at)
     assert await _rows(azurite, ada.user_id) == []
     assert len(await _sales(shop, order.number)) == 1
+
+
+async def test_who_leaves_with_two_orders_of_one_voucher_gives_the_open_one_back(
+    shop: Shop, azurite: Azurite
+) -> None:
+    ada, code = await shop.join(), await shop.make_voucher()
+    await shop.put_in_cart(ada, await shop.stock())
+    open_one, _ = await shop.buy(ada, method="simulated-late", voucher_code=code)
+    await shop.cart.empty(ada)
+    await shop.put_in_cart(ada, await shop.stock())
+    paid, _ = await shop.buy(ada, voucher_code=code)
+    assert open_one.order and open_one.order.state == "pending" and paid.order and paid.order.state == "paid"
+    await _erase(shop, ada, await _wish_to_leave(shop, ada))
+    assert await shop.uses_of(code) == 1
+    assert await _rows(azurite, ada.user_id) == []
+
+
+async def test_what_a_crash_reserved_for_somebody_who_has_left_is_given_back(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The nightly sweep goes on to its end, too."""
+    monkeypatch.setattr("core.commerce.vouchers._SWEEP_AFTER", timedelta(0))
+    ada, code = await shop.join(), await shop.make_voucher()
+    await shop.services.commerce.vouchers.reserve(code, ada.user_id, scoped_id(new_id(), ada.user_id))
+    await shop.put_in_cart(ada, await shop.stock())
+    await shop.buy(ada, voucher_code=code)
+    await _erase(shop, ada, await _wish_to_leave(shop, ada))
+    await shop.orders.sweep()
+    assert await shop.uses_of(code) == 1
+
+
+async def test_a_gift_gives_nothing_to_who_has_redeemed_it_and_left(shop: Shop, azurite: Azurite) -> None:
+    _, books, order, code = await give(shop, 2)
+    ada, bob = await shop.join(), await shop.join()
+    await shop.give(ada, books[1])
+    await shop.gifts.redeem(ada, code)
+    await _erase(shop, ada, await _wish_to_leave(shop, ada))
+    await shop.gifts.redeem(bob, code)
+    assert await shop.owned(bob) == {books[1].id: "owned"}
+    assert ada.user_id not in (await shop.gifts.find(code)).model_dump_json()
+    await shop.refund(order.id)
+    assert await shop.owned(bob) == {}
+    assert await _rows(azurite, ada.user_id) == []
