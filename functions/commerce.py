@@ -115,7 +115,7 @@ async def remove_from_cart(call: Call[None, Any]) -> CartView:
     body=CheckoutWish,
     reply=OrderView,
     status=201,
-    failures=(402, 409),
+    failures=(402, 409, 429),
     idempotent=True,
 )
 async def check_out(call: Call[CheckoutWish, Any]) -> Reply:

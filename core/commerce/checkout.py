@@ -33,7 +33,14 @@ from core.commerce.pricing import choose_currency, price_items, take_off, write_
 from core.commerce.store import CommerceStore, idempotency_key
 from core.commerce.taxes import TaxRates
 from core.commerce.vouchers import Vouchers
-from core.errors import AloudError, ConflictError, InvalidError, PriceChangedError, UnavailableError
+from core.errors import (
+    AloudError,
+    ConflictError,
+    InvalidError,
+    PriceChangedError,
+    ThrottledError,
+    UnavailableError,
+)
 from core.ids import fingerprint, new_id, now, owner_of, scoped_id, time_of
 from core.payments import Provider
 from core.storage.tables import Stored
@@ -126,8 +133,8 @@ class Checkout:
                 await self._gifts.check(caller.user_id, wish.gift, order.total)
             stored = await self._reserve(order, books)
         except AloudError as error:
-            if error.status >= 500:
-                raise
+            if error.status >= 500 or isinstance(error, ThrottledError):
+                raise  # the same request may well succeed later
             return await self._refuse(caller, request, error)
         if isinstance(stored, Idempotency):
             return await self._repeat(caller, request, stored), True

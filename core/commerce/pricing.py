@@ -10,7 +10,7 @@ from core.errors import ConflictError
 _DEFAULT_CURRENCY = Money(amount=0).currency
 _WITHOUT_DECIMALS = frozenset(
     (
-        *("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG"),
+        *("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "MGA", "PYG"),
         *("RWF", "UGX", "UYI", "VND", "VUV", "XAF", "XOF", "XPF"),
     )
 )

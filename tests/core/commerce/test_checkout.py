@@ -10,7 +10,7 @@ from core.catalog.models import Money
 from core.commerce.checkout import ROUTE
 from core.commerce.models import Answer, Idempotency
 from core.commerce.store import REQUEST_LIFE, idempotency_key
-from core.errors import InvalidError
+from core.errors import InvalidError, ThrottledError
 from core.ids import new_id
 from core.storage.account import count_calls
 from tests.core.catalog.conftest import make_book
@@ -189,6 +189,16 @@ async def test_an_error_before_the_order_is_repeated_too(shop: Shop) -> None:
     await shop.put_in_cart(buyer, await shop.stock())
     assert await shop.buy(buyer, key) == (first, True)
     assert (await shop.buy(buyer))[0].order is not None
+
+
+async def test_who_has_to_wait_may_ask_again_with_the_same_key(shop: Shop) -> None:
+    ada = await shop.join()
+    await shop.put_in_cart(ada, await shop.stock())
+    for _ in range(20):
+        await shop.buy(ada, voucher_code="NO-SUCH-CODE")
+    for _ in range(2):
+        with pytest.raises(ThrottledError):
+            await shop.buy(ada, "mine", voucher_code="NO-SUCH-CODE")
 
 
 async def test_a_key_with_another_body_is_refused_and_is_the_users_own(shop: Shop) -> None:

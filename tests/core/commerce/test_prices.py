@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from core.caller import Caller, Origin
 from core.catalog.editing import BookContent, BookPatch
 from core.catalog.models import Book, Money
+from core.commerce.pricing import write_money
 from core.errors import InvalidError
 from core.ids import new_id, now
 from tests.core.commerce.conftest import Shop
@@ -35,6 +36,14 @@ def test_a_book_costs_what_it_says_in_each_currency_and_is_free_in_all_or_none()
     assert book.price_in("JPY") is None
     assert book_at(Money(amount=0)).price_in("JPY") == Money(amount=0, currency="JPY")
     assert book_at(None).price_in("USD") is None
+
+
+def test_an_amount_is_written_in_the_units_in_which_it_is_charged() -> None:
+    """Stripe counts these in whole units, Madagascar's too; https://docs.stripe.com/currencies."""
+    whole = "BIF CLP DJF GNF JPY KMF KRW MGA PYG RWF UGX VND VUV XAF XOF XPF"
+    assert {write_money(1500, code) for code in whole.split()} == {f"1500 {code}" for code in whole.split()}
+    assert write_money(1505, "USD") == "15.05 USD"
+    assert write_money(1505, "KWD") == "1.505 KWD"
 
 
 @pytest.mark.parametrize("amount", [-1, 0, 10_000_001, "12.99", 12.5])
