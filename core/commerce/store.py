@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from core.commerce.models import Cart, Idempotency, Order, Outbox, Owned, order_key
 from core.errors import ConflictError, NotFoundError, StaleError, UnavailableError
-from core.ids import fingerprint, is_key, now, owner_of
+from core.ids import fingerprint, is_id, is_key, now, owner_of
 from core.storage.tables import Insert, Operation, Put, Remove, Replace, Stored, Table
 
 _OWNED = "owned_"
@@ -133,7 +133,8 @@ class CommerceStore:
     async def find_order(self, order_id: str) -> Stored[Order] | None:
         """Return an order by its id alone."""
         user_id = owner_of(order_id)
-        return await self._users.find(Order, user_id, order_key(order_id)) if is_key(user_id) else None
+        is_one = is_id(order_id.removesuffix(user_id)) and is_key(user_id)
+        return await self._users.find(Order, user_id, order_key(order_id)) if is_one else None
 
     async def change_order(
         self, stored: Stored[Order], order: Order, operations: Sequence[Operation] = ()

@@ -26,6 +26,16 @@ async def test_orders_are_listed_the_newest_first_in_pages_and_only_to_their_buy
                 await ask(other, order_id)
 
 
+@pytest.mark.parametrize("made_id", ["", "i" * 26, "z" * 26])
+async def test_what_cannot_be_an_orders_id_is_none(shop: Shop, made_id: str) -> None:
+    ada = await shop.join()
+    for ask in (shop.orders.get, shop.orders.confirm, shop.orders.cancel):
+        with pytest.raises(NotFoundError):
+            await ask(ada, made_id + ada.user_id)
+    with pytest.raises(NotFoundError):
+        await shop.refund(made_id)
+
+
 async def test_a_late_payment_is_found_by_whoever_looks_first(shop: Shop) -> None:
     buyer, book = await shop.join(), await shop.stock()
     order = await shop.bought(buyer, book, method="simulated-late")
