@@ -194,7 +194,6 @@ def build(settings: Settings, account: StorageAccount | None = None) -> Services
     publisher = CatalogPublisher(index, books, changes, counts, reader)
     names = Names(account.table("names"), books, reader, queues, operations)
     follows = Follows(account.table("follows"), names)
-    archives = account.container("archives")
     providers = connect_payments(settings, account.table("charges"))
     private, recorded = account.container("private"), account.container("tasks")
     tasks = Tasks(settings, TaskStore(account.table("tasks"), private, recorded), queues, operations)
@@ -236,6 +235,7 @@ def build(settings: Settings, account: StorageAccount | None = None) -> Services
         },
     )
     recordings = Recordings(settings, jobs, steps, progress, tasks, announced, recorded, private)
+    tasks.forget = recordings.forget
     drops = Drops(settings, jobs, steps, queues, catalog, uploads, announced)
     transcription = Transcription(
         settings,
@@ -263,7 +263,7 @@ def build(settings: Settings, account: StorageAccount | None = None) -> Services
         accounts,
         providers,
         media,
-        archives,
+        account.container("archives"),
         queues,
         operations,
     )

@@ -2,7 +2,8 @@
 
 import json
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import timedelta
 from typing import Any
 
 from pydantic import ValidationError
@@ -35,11 +36,22 @@ _log = logging.getLogger("aloud.tasks")
 QUEUE = "tasks-work"
 Versions = Sequence[tuple[Task, TaskVersion]]
 _VERSIONED = ("name", "tags", "prompts_blob", "prompts_count", "beginning", "transcript_prefix")
+LATE = timedelta(hours=1)
+"""By then, whatever was under way for a task when it was deleted has ended."""
+_MESSAGE_IDS = 500
 _COMMIT_SECONDS = 120  # by then, a request that was cut off has either committed or never will
 
 
+Forget = Callable[[Task], Awaitable[None]]
+
+
 class Tasks:
-    """Every method takes the id of the person whose tasks they are; nobody else's are found."""
+    """Every method takes the id of the person whose tasks they are; nobody else's are found.
+
+    `forget` is told of each task that is over, before its row goes: whoever works for tasks lets go of it.
+    """
+
+    forget: Forget
 
     def __init__(self, settings: Settings, store: TaskStore, queues: Queues, operations: Operations) -> None:
         self._backoff = Backoff(settings)
@@ -134,11 +146,12 @@ class Tasks:
     async def delete(self, owner_id: str, ids: Sequence[str]) -> None:
         """Delete all of these tasks with everything that belongs to them, or none.
 
-        The message goes out before the commit: whatever is cut off, what belongs to them goes too.
-        Raises NotFoundError naming the first that is not there.
+        Messages go out before the commit: whatever is cut off, what belongs to them goes too, and what was
+        still being written then. Raises NotFoundError naming the first that is not there.
         """
         clear = Clear(owner_id=owner_id, ids=tuple(ids))
-        await self._queues.send(QUEUE, clear, _COMMIT_SECONDS)
+        for delay in (_COMMIT_SECONDS, LATE.total_seconds()):
+            await self._queues.send(QUEUE, clear, delay)
         await self._store.mark_deleted(owner_id, ids)
         await self._queues.send(QUEUE, clear)
 
@@ -215,6 +228,11 @@ class Tasks:
 
         await self._store.follow(owner_id, task_id, take)
 
+    async def newest_job(self, owner_id: str, task_id: str) -> str | None:
+        """Return the id of the task's newest job; None without one, or where there is no such task."""
+        found = await self._store.find(owner_id, task_id)
+        return None if found is None else found.value.job_id
+
     async def take_recording(self, owner_id: str, task_id: str, job_id: str, file_name: str) -> bool:
         """Make a job the task's newest one; tell whether the task is there."""
         facts = {"job_id": job_id, "file_name": file_name, "status": "uploaded", "reason": None}
@@ -266,6 +284,12 @@ class Tasks:
 
     async def erase(self, owner_id: str) -> None:
         """Remove all tasks of a person. Safe to repeat."""
+        tasks = [stored.value async for stored in self._store.all(owner_id)]
+        for start in range(0, len(tasks), _MESSAGE_IDS):
+            ids = tuple(task.id for task in tasks[start : start + _MESSAGE_IDS])
+            await self._queues.send(QUEUE, Clear(owner_id=owner_id, ids=ids), LATE.total_seconds())
+        for task in tasks:
+            await self.forget(task)
         await self._store.erase(owner_id)
 
     # In the background
@@ -282,6 +306,11 @@ class Tasks:
 
     async def _clear(self, clear: Clear) -> None:
         for task_id in clear.ids:
+            found = await self._store.find(clear.owner_id, task_id)
+            if found is not None and found.value.deleted_at is None:
+                continue
+            if found is not None:
+                await self.forget(found.value)
             await self._store.clear(clear.owner_id, task_id)
 
     async def settle_poison(self, body: str) -> None:

@@ -54,9 +54,13 @@ class TaskStore:
 
     async def each(self, owner_id: str, after: str | None = None) -> AsyncIterator[Stored[Task]]:
         """Yield a person's tasks, the newest first, those after the row key `after`."""
-        async for stored in self._tasks.each(Task, owner_id, "task_", after):
+        async for stored in self.all(owner_id, after):
             if stored.value.deleted_at is None:
                 yield stored
+
+    def all(self, owner_id: str, after: str | None = None) -> AsyncIterator[Stored[Task]]:
+        """Yield a person's tasks as `each` does, and those that are being removed."""
+        return self._tasks.each(Task, owner_id, "task_", after)
 
     async def change(self, owner_id: str, ids: Sequence[str], change: Change) -> list[Task]:
         """Change all of these tasks, each with its new versions, or none of them.
@@ -134,10 +138,7 @@ class TaskStore:
         raise UnavailableError("These tasks change too often.", retry_after=1)
 
     async def clear(self, owner_id: str, task_id: str) -> None:
-        """Remove all that belongs to a task that was marked as deleted; its own row goes last."""
-        found = await self.find(owner_id, task_id)
-        if found is None or found.value.deleted_at is None:
-            return
+        """Remove all that belongs to a task that is gone or marked as deleted; its own row goes last."""
         for container in (self._recorded, self._private):
             await container.delete_prefix(folder_of(owner_id, task_id))
         async for stored in self._tasks.each(TaskVersion, owner_id, f"history_{task_id}_"):

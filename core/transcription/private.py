@@ -15,7 +15,7 @@ from core.ids import derived_id, is_id, now
 from core.settings import Settings
 from core.storage.blobs import BlobFacts, Container, Link
 from core.tasks.models import Heard, NewTask, Prompt, Task, TaskDetail
-from core.tasks.service import Tasks
+from core.tasks.service import LATE, Tasks
 from core.transcription.metadata import language_code, title_from_name
 from core.transcription.models import Job, Part
 from core.transcription.progress import Progress
@@ -137,6 +137,7 @@ class Recordings:
         job_id = derived_id(facts.modified, "job", self._drops.name, name, facts.etag)
         if upload is None:
             await self._make_task(owner_id, task_id, file_name)
+        newest = await self._tasks.newest_job(owner_id, task_id)
         job = await self._store.create(
             Job(
                 id=job_id,
@@ -145,6 +146,7 @@ class Recordings:
                 container=self._drops.name,
                 blob_name=name,
                 size=facts.size,
+                previous_job_id=newest if newest != job_id else None,
                 chunk_seconds=self._chunk_seconds,
                 title="A private recording",
                 traceparent=traceparent,
@@ -204,6 +206,21 @@ class Recordings:
             if job is not None and not job.is_final:
                 await self._progress.advance(job, "cancelled", "The task was deleted.")
 
+    async def forget(self, task: Task) -> None:
+        """End all jobs of a task that is over, and delete what they have heard and how its file was called.
+
+        What a call that is under way still writes goes a while later, with the rows of the jobs. Safe to
+        repeat.
+        """
+        await self._announced.forget_task(task.id)
+        job = None if task.job_id is None else await self._store.find(task.job_id)
+        while job is not None:
+            if not job.is_final:
+                await self._progress.advance(job, "cancelled", "The task was deleted.")
+            await self._store.note_removal(job.id, now() + LATE)
+            await self._store.forget_results(job.id)
+            job = None if job.previous_job_id is None else await self._store.find(job.previous_job_id)
+
     async def wait(self, owner_id: str, task_id: str, seconds: float) -> TaskDetail:
         """Return a task once its recording has been dealt with, or as it is after so many seconds."""
         for _ in range(math.ceil(seconds / _LOOK_SECONDS)):
@@ -213,7 +230,7 @@ class Recordings:
         return await self._tasks.show(owner_id, task_id)
 
 
-def _part(facts: BlobFacts, file_name: str, flaw: str | None) -> Part:
+def _part(facts: BlobFacts, file_name: str, mismatch: str | None) -> Part:
     return Part(
         index=1,
         blob_name=facts.name,
@@ -222,7 +239,7 @@ def _part(facts: BlobFacts, file_name: str, flaw: str | None) -> Part:
         size=facts.size,
         digest=facts.digest,
         modified=facts.modified,
-        flaw=flaw,
+        mismatch=mismatch,
     )
 
 

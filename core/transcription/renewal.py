@@ -63,7 +63,8 @@ class Renewal:
     async def remove_retired(self) -> None:
         """Delete what is due: recordings, covers and results of jobs that nothing shows any more.
 
-        Transcripts stay: they are versions that a person can go back to.
+        Transcripts stay: they are versions that a person can go back to. Of a job whose target is gone
+        nothing stays, nor do its rows.
         """
         async for job_id, removal in self._store.removals(now()):
             job = await self._store.find(job_id)
@@ -75,5 +76,7 @@ class Renewal:
                         with suppress(NotFoundError):
                             await target.media.delete(name)
                 await self._store.forget_results(job.id)
+                if not needed:
+                    await self._store.erase(job.id)
                 _log.info("job %s has been retired", job_id)
             await self._store.settle_removal(removal)

@@ -198,6 +198,10 @@ class JobStore:
         """
         return await self._work.read(f"{job_id}/{_chunk_key(index)}.json")
 
+    async def erase(self, job_id: str) -> None:
+        """Remove all rows of a job."""
+        await self._jobs.erase(job_id)
+
     async def note_removal(self, job_id: str, due: datetime) -> None:
         """Note when what a job has kept can go."""
         await self._jobs.put(Removal(job_id=job_id, due=due), _REMOVALS, f"{due:%Y%m%d%H%M%S}_{job_id}")

@@ -48,7 +48,10 @@ class Target(Protocol):
         """Follow this job instead of the one before it; False where another one has come between."""
 
     async def needed(self, job: Job) -> tuple[str, ...]:
-        """Return the beginnings of the names in a job's folder that are in use, or will be kept."""
+        """Return the beginnings of the names in a job's folder that are in use, or will be kept.
+
+        There are none where the target is gone.
+        """
 
     async def show_status(self, job: Job) -> None:
         """Follow a job's status and reason."""

@@ -166,6 +166,13 @@ class Uploads:
         found = await self._table.find(TaskUpload, task_id, _TASK)
         return None if found is None else found.value
 
+    async def forget_task(self, task_id: str) -> None:
+        """Forget how the file of a task was called, but not that it was announced: it may still come."""
+        with suppress(NotFoundError):
+            await self._table.update(
+                TaskUpload, task_id, _TASK, lambda upload: upload.model_copy(update={"file_name": ""})
+            )
+
     async def of_drop(self, blob_name: str) -> BookUpload | None:
         """Return the upload that a dropped file belongs to, None for one that nobody has announced."""
         folder, slash, _ = blob_name.partition("/")

@@ -1,0 +1,112 @@
+"""Private recordings in this process: how large they may be, and what is left of one that is deleted."""
+
+from datetime import timedelta
+
+from core.caller import Caller, Origin
+from core.ids import new_id, now
+from core.storage.blobs import Container
+from core.tasks.models import Clear
+from core.transcription.models import Job, Step
+from core.transcription.uploads import UploadRequest
+from core.wiring import Services
+from tests.audio import make_audio
+from tests.core.transcription.conftest import Complete
+
+ORIGIN = Origin(address="192.0.2.1", request_id="test")
+
+
+def recording(seconds: int) -> bytes:
+    return make_audio("bare mp3", seconds, sounds=[(0.2, seconds - 0.2)], rate=16_000)
+
+
+def containers(services: Services) -> list[Container]:
+    """Return where recordings are dropped, where they and their transcripts are kept, and what was heard."""
+    target = services.transcription._targets["task"]
+    return [target.drops, target.media, services.transcription._store._work]
+
+
+async def drop(services: Services, owner_id: str, task_id: str, content: bytes) -> Job:
+    name = f"{owner_id}/{task_id}/interview.mp3"
+    await containers(services)[0].write(name, content, "audio/mpeg")
+    job = await services.transcription.accept_drop("tasks", name)
+    assert job is not None
+    return job
+
+
+async def kept(services: Services, owner_id: str, *jobs: Job) -> list[str]:
+    """Return the names of all blobs of a person and of these jobs."""
+    prefixes = [f"{owner_id}/", *(f"{job.id}/" for job in jobs)]
+    return [name for c in containers(services) for prefix in prefixes async for name in c.names(prefix)]
+
+
+async def clear(services: Services, owner_id: str, *ids: str) -> None:
+    """Do what the message of a deletion asks for."""
+    await services.tasks.run(Clear(owner_id=owner_id, ids=ids).model_dump_json())
+
+
+async def test_a_file_of_another_size_than_announced_is_not_taken(services: Services) -> None:
+    content = recording(3)
+    person = Caller(user_id=new_id(), session_id="s", roles=frozenset({"listener"}))
+    request = UploadRequest(
+        purpose="task", filename="a.mp3", size_bytes=len(content) - 1, content_type="audio/mpeg"
+    )
+    upload, _ = await services.uploads.begin(request, person, ORIGIN)
+    await containers(services)[0].write(upload.blob_name, content, "audio/mpeg")
+    job = await services.transcription.accept_drop("tasks", upload.blob_name)
+    assert job is not None
+    await services.transcription.run("ingest", Step(job_id=job.id))
+    task = await services.tasks.task(person.user_id, upload.id)
+    assert (task.status, "were announced" in (task.reason or "")) == ("rejected", True)
+
+
+async def test_nothing_is_left_of_a_deleted_task(services: Services, complete: Complete) -> None:
+    owner_id, task_id, other_id = new_id(), new_id(), new_id()
+    first = await complete((await drop(services, owner_id, task_id, recording(4))).id)
+    second = await drop(services, owner_id, task_id, recording(5))
+    assert (await complete(second.id)).status == "ready"
+    other = await complete((await drop(services, owner_id, other_id, recording(6))).id)
+    before = await kept(services, owner_id, other)
+
+    await services.recordings.delete(owner_id, [task_id])
+    await clear(services, owner_id, task_id)
+    assert not [name for name in await kept(services, owner_id, first, second) if other_id not in name]
+    assert [name for name in before if other_id in name or other.id in name] == await kept(
+        services, owner_id, other
+    )
+    store = services.transcription._store
+    for job in (first, second, other):
+        await store.note_removal(job.id, now() - timedelta(hours=1))
+    await services.transcription.remove_retired()
+    assert [await store.find(job.id) is None for job in (first, second, other)] == [True, True, False]
+    assert not await store.parts(second.id), "the name of the file stands in the rows of a job"
+
+
+async def test_what_is_written_for_a_task_after_its_end_goes_too(
+    services: Services, complete: Complete
+) -> None:
+    owner_id, task_id = new_id(), new_id()
+    job = await complete((await drop(services, owner_id, task_id, recording(7))).id)
+    drops, media, work = containers(services)
+    await services.recordings.delete(owner_id, [task_id])
+    await clear(services, owner_id, task_id)
+    for container, name in ((drops, "late.mp3"), (media, f"{job.id}/transcript-1.txt")):
+        await container.write(f"{owner_id}/{task_id}/{name}", b"late", "text/plain")
+    await work.write(f"{job.id}/chunk_0000.json", b"{}", "application/json")
+    await clear(services, owner_id, task_id)
+    store = services.transcription._store
+    await store.note_removal(job.id, now() - timedelta(hours=1))
+    await services.transcription.remove_retired()
+    assert not await kept(services, owner_id, job)
+
+
+async def test_nothing_is_left_of_the_tasks_of_a_person_who_leaves(
+    services: Services, complete: Complete
+) -> None:
+    owner_id = new_id()
+    done = await complete((await drop(services, owner_id, new_id(), recording(8))).id)
+    begun = await drop(services, owner_id, new_id(), recording(9))
+    await services.transcription.run("ingest", Step(job_id=begun.id))
+    for holder in services.accounts.holdings.holders:
+        await holder.erase(owner_id)
+    assert not await kept(services, owner_id, done, begun)
+    assert (await services.transcription._store.job(begun.id)).status == "cancelled"
