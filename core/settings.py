@@ -180,6 +180,9 @@ class Settings(BaseModel):
         None, alias="TEXT_BASE_URL", description="Address of its own for the text model."
     )
     text_api_key: SecretStr | None = Field(None, alias="TEXT_API_KEY", description="Key for that address.")
+    ai_timeout_seconds: float = Field(
+        180, alias="AI_TIMEOUT_SECONDS", gt=0, description="How long the AI may take to answer a call."
+    )
 
     auto_publish: bool = Field(
         False,

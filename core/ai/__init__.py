@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING
 
-from core.ai.client import Connection, token_provider
+from core.ai.client import Connection, Key, token_provider
 from core.ai.hearing import ChatSpeech
 from core.ai.models import (
     AudioFormat,
@@ -107,8 +107,9 @@ def connect(settings: Settings, credential: Callable[[], AsyncTokenCredential]) 
     closes it.
     """
     shared = _shared(settings, credential)
-    for_speech = _own(settings.speech_base_url, settings.speech_api_key) or shared
-    for_text = _own(settings.text_base_url, settings.text_api_key) or shared
+    timeout = settings.ai_timeout_seconds
+    for_speech = _own(settings.speech_base_url, settings.speech_api_key, timeout) or shared
+    for_text = _own(settings.text_base_url, settings.text_api_key, timeout) or shared
     speech_able = speech_capabilities(settings.speech_model, settings.speech_profile)
     speech_type = ChatSpeech if speech_able.transport == "chat" else OpenAISpeech
     models = Models(
@@ -129,13 +130,14 @@ def _shared(settings: Settings, credential: Callable[[], AsyncTokenCredential]) 
     """Return the connection of the models that have no address of their own."""
     if settings.azure_openai_endpoint:
         address = f"{settings.azure_openai_endpoint.rstrip('/')}/openai/v1"
-        return Connection(token_provider(credential, settings.azure_openai_scope), address)
-    return Connection(_plain(settings.openai_api_key), settings.openai_base_url)
+        key: Key | None = token_provider(credential, settings.azure_openai_scope)
+        return Connection(key, address, settings.ai_timeout_seconds)
+    return Connection(_plain(settings.openai_api_key), settings.openai_base_url, settings.ai_timeout_seconds)
 
 
-def _own(base_url: str | None, key: SecretStr | None) -> Connection | None:
+def _own(base_url: str | None, key: SecretStr | None, timeout_seconds: float) -> Connection | None:
     """Return the connection of a model with an address of its own, which is never shown another's key."""
-    return Connection(_plain(key), base_url) if base_url else None
+    return Connection(_plain(key), base_url, timeout_seconds) if base_url else None
 
 
 def _plain(secret: SecretStr | None) -> str | None:

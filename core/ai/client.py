@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
 
 OPENAI = "https://api.openai.com/v1"
-TIMEOUT_SECONDS = 180.0
 CONNECT_SECONDS = 10.0
 
 Key = str | Callable[[], Awaitable[str]]
@@ -31,9 +30,7 @@ Key = str | Callable[[], Awaitable[str]]
 class Connection:
     """Makes the SDK's client at the first call, so that starting the app neither loads nor needs it."""
 
-    def __init__(
-        self, key: Key | None, base_url: str | None, timeout_seconds: float = TIMEOUT_SECONDS
-    ) -> None:
+    def __init__(self, key: Key | None, base_url: str | None, timeout_seconds: float) -> None:
         self._key = key
         self._base_url = base_url
         self._timeout_seconds = timeout_seconds
