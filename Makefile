@@ -39,6 +39,10 @@ seed: setup ## write N generated books (make seed N=1000) into the Aloud that ru
 bench: setup .venv-peers/.ready ## measure, and print the table that the README quotes
 	$(BIN)/python -m bench $(ARGS)
 
+.PHONY: soak
+soak: setup ## kill and starve the pipeline for so long (make soak MINUTES=30 BOOKS=60) and compare its books
+	$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),30) --books $(or $(BOOKS),60) $(ARGS)
+
 .PHONY: setup
 setup: .venv/.ready node_modules/.ready ## install what the rest needs, into .venv and node_modules
 

@@ -17,6 +17,7 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
 SLOWEST_FILES = (
+    "test_chaos.py",
     "test_failures.py",
     "test_account_pages.py",
     "test_drop.py",
