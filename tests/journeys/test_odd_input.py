@@ -55,7 +55,8 @@ async def test_a_title_with_line_breaks_fits_on_one_line_everywhere(aloud: Aloud
     path = f"/api/v1/audiobooks/{book['id']}/transcript?format=srt"
     status, _, headers = await aloud.call("GET", path)
     assert status == 200
-    assert headers["Content-Disposition"] == f'attachment; filename="{book["slug"]}.srt"'
+    named = f"attachment; filename=\"{book['slug']}.srt\"; filename*=UTF-8''{book['slug']}.srt"
+    assert headers["Content-Disposition"] == named
 
 
 async def test_a_poison_message_of_any_bytes_is_told_once(aloud: Aloud) -> None:
