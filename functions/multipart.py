@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import azure.functions as func
 from werkzeug.exceptions import RequestEntityTooLarge
-from werkzeug.formparser import FormDataParser
+from werkzeug.formparser import MultiPartParser
 from werkzeug.http import parse_options_header
 
 from core.errors import MalformedRequestError, UnsupportedMediaError
@@ -22,6 +22,16 @@ class Multipart:
     content_type: str
 
 
+def _keep_in_memory(
+    total_content_length: int | None,
+    content_type: str | None,
+    filename: str | None,
+    content_length: int | None = None,
+) -> io.BytesIO:
+    """Where the parser puts a file; the whole body is in memory as it is."""
+    return io.BytesIO()
+
+
 def read_multipart(req: func.HttpRequest, file: str, *, max_field_bytes: int, max_parts: int) -> Multipart:
     """Return fields and the file of the given name, empty if there is none.
 
@@ -30,13 +40,18 @@ def read_multipart(req: func.HttpRequest, file: str, *, max_field_bytes: int, ma
     media_type, options = parse_options_header(req.headers.get("content-type", ""))
     if media_type != "multipart/form-data":
         raise UnsupportedMediaError("Send multipart/form-data.")
-    parser = FormDataParser(max_form_memory_size=max_field_bytes, max_form_parts=max_parts)
+    parser = MultiPartParser(
+        _keep_in_memory,
+        max_form_memory_size=max_field_bytes,
+        buffer_size=max_field_bytes // 4,  # what it reads at once is held to the limit of a field as well
+        max_form_parts=max_parts,
+    )
+    body = req.get_body()
     try:
-        _, fields, files = parser.parse(io.BytesIO(req.get_body()), media_type, None, options)
+        boundary = options.get("boundary", "").encode("ascii")
+        fields, files = parser.parse(io.BytesIO(body), boundary, len(body))
     except (ValueError, RequestEntityTooLarge):
         raise MalformedRequestError("This form cannot be read.") from None
     found = files.get(file)
     part = (found.read(), found.filename or "", found.content_type or "") if found else (b"", "", "")
-    for opened in (each for same_name in files.listvalues() for each in same_name):
-        opened.close()
     return Multipart(fields.to_dict(flat=False), *part)

@@ -66,6 +66,12 @@ def test_a_file_comes_with_the_fields_of_its_form() -> None:
     )
 
 
+def test_a_file_may_be_larger_than_all_fields_together() -> None:
+    picture = bytes(range(256)) * 4000
+    body = part("picture", picture) + b"--x--\r\n"
+    assert read_form_with_file(request(body, BOUNDARY), "picture", 10**7) == ({}, picture)
+
+
 def test_a_form_with_thousands_of_parts_is_not_taken_apart() -> None:
     body = b"".join(part("picture", b"") for _ in range(5000)) + b"--x--\r\n"
     with pytest.raises(MalformedRequestError):
