@@ -7,10 +7,12 @@ from typing import Annotated, Any
 import azure.functions as func
 from pydantic import BaseModel, StringConstraints
 
+from core.caller import Caller, Origin
 from core.errors import ConflictError, NotFoundError
 from core.ids import now
 from core.operations.switch import Switch
 from core.transcription.models import QUEUE_NAMES
+from core.wiring import Services
 from functions.http import API, Call, Payload, Reply, endpoint
 from functions.pipeline import QUEUES
 
@@ -60,8 +62,8 @@ class RedriveReply(BaseModel):
     redriven: int
 
 
-async def _view(call: Call[Any, Any], switch: Switch) -> PipelineView:
-    services = call.services
+async def view_pipeline(services: Services, switch: Switch) -> PipelineView:
+    """Return how the pipeline stands, with its queues and this month's budget."""
     at = now()
     sums, limit = await services.operations.budgets.sums(None, at), services.operations.budgets.limit(None)
     return PipelineView(
@@ -85,7 +87,7 @@ async def _view(call: Call[Any, Any], switch: Switch) -> PipelineView:
 @endpoint(blueprint, "GET", f"{API}/admin/pipeline", access="admin", reply=PipelineView)
 async def get_pipeline(call: Call[None, Any]) -> PipelineView:
     """Show whether the pipeline runs, what waits on its queues, and this month's budget."""
-    return await _view(call, await call.services.operations.switch.look())
+    return await view_pipeline(call.services, await call.services.operations.switch.look())
 
 
 @endpoint(blueprint, "PUT", f"{API}/admin/pipeline", access="admin", body=PipelineRequest, reply=PipelineView)
@@ -99,7 +101,7 @@ async def set_pipeline(call: Call[PipelineRequest, Any]) -> PipelineView:
     switch = await call.services.operations.switch.turn(
         is_paused=asked.is_paused, reason=asked.reason, actor=call.user.user_id, origin=call.origin
     )
-    return await _view(call, switch)
+    return await view_pipeline(call.services, switch)
 
 
 @endpoint(
@@ -116,10 +118,14 @@ async def redrive_queue(call: Call[None, Any]) -> Reply:
 
     For the queues of the pipeline, the jobs that have failed there run again; only what is missing is done.
     """
-    queue = call.params["name"]
+    redriven = await redrive(call.services, call.params["name"], call.user, call.origin)
+    return Reply(RedriveReply(redriven=redriven), status=202)
+
+
+async def redrive(services: Services, queue: str, admin: Caller, origin: Origin) -> int:
+    """Send again what was set aside of a queue, and return how much. Raises NotFoundError, ConflictError."""
     if queue not in QUEUES:
         raise NotFoundError("There is no such queue.")
-    services = call.services
     letters = services.operations.dead_letters
 
     async def revive(body: str) -> None:
@@ -130,8 +136,8 @@ async def redrive_queue(call: Call[None, Any]) -> Reply:
         else:
             await letters.send_again(queue, body)
 
-    await services.operations.record("queue.redriven", call.user.user_id, queue, call.origin)
-    return Reply(RedriveReply(redriven=await letters.redrive(queue, revive)), status=202)
+    await services.operations.record("queue.redriven", admin.user_id, queue, origin)
+    return await letters.redrive(queue, revive)
 
 
 def _read_drop(body: str) -> tuple[str, str]:

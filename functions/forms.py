@@ -30,6 +30,8 @@ from functions.rendering import length_of_time
 _MAX_FORM_BYTES = 16 * 1024
 _MAX_FIELDS = 20
 _FORM_SECONDS = 3600
+FORM = "form"
+"""The name of what is wrong with no field alone."""
 
 Form = Mapping[str, str]
 M = TypeVar("M", bound=BaseModel)
@@ -73,7 +75,9 @@ def parse(shape: type[M], values: Mapping[str, object]) -> M:
     try:
         return shape.model_validate(values)
     except ValidationError as error:
-        fields = tuple((str(item["loc"][0]), _sentence(item)) for item in error.errors())
+        fields = tuple(
+            (str(item["loc"][0]) if item["loc"] else FORM, _sentence(item)) for item in error.errors()
+        )
         raise InvalidError("Please check what is marked below.", fields) from None
 
 

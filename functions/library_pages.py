@@ -1,5 +1,7 @@
 """The library's pages: what somebody owns, to hear and to keep; and the ZIPs that are made of it."""
 
+import asyncio
+
 import azure.functions as func
 
 from core.errors import AloudError
@@ -18,14 +20,17 @@ _CHOSEN = "book-"
 async def page_library(visit: Visit) -> func.HttpResponse:
     """One's own books, the last bought first, with the place to go on at."""
     user_id = visit.user.user_id
-    books, following = await services().commerce.library.books(
-        user_id, _BOOKS_A_PAGE, visit.read_place("library")
+    commerce = services().commerce
+    (books, following), archives = await asyncio.gather(
+        commerce.library.books(user_id, _BOOKS_A_PAGE, visit.read_place("library")),
+        commerce.archives.of(user_id),
     )
     places = await services().listening.progress.among(user_id, [book.id for book in books])
     return visit.render(
         "library.html",
         books=books,
         places=places,
+        archives=[archive for archive in archives if archive.status != "expired"],
         after=visit.request.params.get("after", ""),
         more=sign_place("library", following),
     )

@@ -33,6 +33,7 @@ async def page_home(visit: Visit) -> func.HttpResponse:
         "home.html",
         books=[BookSummary.model_validate_json(book) for book in shelf.items],
         genres=(shelf.facets or {}).get("genre", []),
+        switch=await services().operations.switch.look() if visit.is_admin else None,
         jobs=[job for job in jobs if job.status != "ready"],
         drafts=await services().catalog.drafts([job.audiobook_id for job in jobs if job.status == "ready"]),
         after="after" in visit.request.params,

@@ -77,9 +77,16 @@ def take_off(items: Sequence[Item], discounts: Sequence[int]) -> list[Item]:
     ]
 
 
+def decimals_of(currency: str) -> int:
+    """Return how many decimals amounts of a currency have."""
+    if currency in _WITHOUT_DECIMALS:
+        return 0
+    return 3 if currency in _WITH_THREE else 2
+
+
 def write_money(amount: int, currency: str) -> str:
     """Return an amount as people write it: `12.99 USD`, `1500 JPY`."""
-    if currency in _WITHOUT_DECIMALS:
+    digits = decimals_of(currency)
+    if digits == 0:
         return f"{amount} {currency}"
-    digits = 3 if currency in _WITH_THREE else 2
     return f"{amount // 10**digits}.{amount % 10**digits:0{digits}d} {currency}"

@@ -304,3 +304,87 @@ async def test_what_is_owned_is_loaded_one_by_one_and_as_a_zip(
     async with joined(aloud) as other:
         assert (await other.get(target))[0] == 404
         assert (await other.get(f"{target}/file"))[0] == 404
+
+
+# What administrators do
+
+
+@asynccontextmanager
+async def managing(aloud: Aloud) -> AsyncIterator[Buyer]:
+    async with visit(aloud) as visitor:
+        await visitor.sign_in(aloud.admin_email, aloud.admin_password)
+        yield Buyer(visitor.http)
+
+
+async def test_an_order_is_found_by_its_id_and_refunded_once(aloud: Aloud, buyer: Buyer, dear: Book) -> None:
+    await buyer.add(dear)
+    _, _, target = await buyer.post("/checkout/pay", **await buyer.review(), **PLAY_MONEY)
+    order_id = target.partition("?")[0].rpartition("/")[2]
+    found, refund = f"/manage/orders?id={order_id}", f"/manage/orders/{order_id}/refund"
+    async with managing(aloud) as admin:
+        assert "no order with this id" in await admin.read("/manage/orders?id=0000")
+        fields = form_of(await admin.read(found), refund)
+        status, _, back = await admin.post(refund, **fields, reason="Asked <for>")
+        assert (status, back.partition("&")[0]) == (303, found)
+        page = await admin.read(found)
+        assert "refund begun: Asked &lt;for&gt;" in page
+        assert "Refund this order" not in page
+        assert (await admin.post(refund, **fields))[0] == 303, "again changes nothing"
+        assert (await admin.post(refund, csrf="not.ours.atall"))[0] == 403
+    assert "went back to where it came from" in await buyer.read(f"/orders/{order_id}")
+    assert "No books yet" in await buyer.read("/library")
+    for path in (found, "/manage/vouchers", "/manage/pipeline"):
+        assert (await buyer.get(path))[0] == 404
+    assert (await buyer.post(refund, **fields))[0] == 404
+
+
+async def test_vouchers_are_made_and_ended(aloud: Aloud, buyer: Buyer, dear: Book) -> None:
+    code = f"MADE-{new_id()[-6:].upper()}"
+    path = "/manage/vouchers"
+    async with managing(aloud) as admin:
+        own = {"csrf": form_of(await admin.read(path), path)["csrf"], "code": code}
+        wrong = (
+            ({"worth": "percent"}, "Set either percent or amount"),
+            ({"percent": "101"}, 'id="percent-error"'),
+            ({"percent": "5", "code": "x"}, 'id="code-error"'),
+            ({"percent": "5", "books": "none!"}, 'id="books-error"'),
+            ({"percent": "5", "starts_at": "soon"}, 'id="starts_at-error"'),
+            ({"worth": "amount", "amount": "1.001", "currency": "USD"}, 'id="amount-error"'),
+            ({"worth": "amount", "amount": "5", "currency": "money"}, 'id="currency-error"'),
+        )
+        for fields, fault in wrong:
+            status, page, _ = await admin.post(path, **{**own, **fields})
+            assert (status, fault in page) == (422, True), (fields, page)
+        terms = {"worth": "amount", "amount": "2.50", "currency": "usd", "books": dear.id, "max_uses": "3"}
+        assert (await admin.post(path, **own, **terms, expires_at="2999-12-24T18:00"))[0] == 303
+        page = await admin.read(path)
+        assert f"<strong>{code}</strong>" in page
+        assert "2.50 USD, 1 book" in page
+        assert (await admin.post(path, **own, **terms))[0] == 409
+        await buyer.add(dear)
+        assert (await buyer.review(voucher_code=code))["total"] == "1049"
+        assert (await admin.post(f"{path}/end", csrf=own["csrf"], voucher=code))[0] == 303
+    fields = form_of(await buyer.read("/cart"), "/checkout")
+    assert "This code has expired" in (await buyer.post("/checkout", **fields, voucher_code=code))[1]
+
+
+async def test_the_pipeline_is_paused_with_a_reason_that_administrators_see(aloud: Aloud) -> None:
+    path = "/manage/pipeline"
+    async with managing(aloud) as admin, visit(aloud) as stranger:
+        own = form_of(await admin.read(path), path)
+        assert own.pop("turn") == "pause"
+        status, page, _ = await admin.post(path, **own, turn="pause", reason="x" * 501)
+        assert (status, 'id="reason-error"' in page) == (422, True)
+        await admin.post(path, **own, turn="pause", reason="A <new> model.")
+        try:
+            assert "A &lt;new&gt; model." in await admin.read(path)
+            assert "The pipeline is paused: A &lt;new&gt; model." in await admin.read("/")
+            assert "paused" not in (await stranger.get("/"))[1]
+        finally:
+            await admin.post(path, **own, turn="resume")
+        assert "It runs" in await admin.read(path)
+        assert "is paused" not in await admin.read("/")
+        redrive = f"{path}/redrive"
+        status, _, target = await admin.post(redrive, **own, queue="notify")
+        assert (status, target.partition("?")[0]) == (303, path)
+        assert (await admin.post(redrive, **own, queue="none"))[0] == 404
