@@ -191,7 +191,8 @@ async def _walk(
     await walk.visit("page_logout", "POST", "/logout", data={"csrf": _form_token(home)})
     form = {"csrf": _form_token(await walk.visit("page_login", "GET", "/login"))}
     await walk.visit("page_login_submit", "POST", "/login", data=form | newcomer)
-    await _walk_account_pages(walk, newcomer)
+    order_id = await _walk_shop_pages(walk, book)
+    await _walk_account_pages(walk, newcomer, order_id)
 
 
 async def _walk_buying(walk: Walk, book_id: str, email: str) -> None:
@@ -450,7 +451,47 @@ async def _walk_names(walk: Walk) -> None:
         await walk.ask(f"delete_{word}", "DELETE", one, token=admin)
 
 
-async def _walk_account_pages(walk: Walk, person: dict[str, str]) -> None:
+async def _walk_shop_pages(walk: Walk, book: dict[str, Any]) -> str:
+    """Get a book free, give it back, then buy it; returns the order."""
+    slug, api, named = f"/books/{book['slug']}", f"/api/v1/audiobooks/{book['id']}", {"book_id": book["id"]}
+    page = await walk.visit("page_book", "GET", slug)
+    own = {"csrf": _form_token(page), **named}
+    await walk.visit("page_library_take", "POST", "/library/take", data=own | {"key": "taken", "next": "/"})
+    chosen = {"csrf": own["csrf"], f"book-{book['id']}": "on"}
+    await walk.visit("page_archive_begin", "POST", "/library/downloads", data=chosen)
+    library = ""
+    async with asyncio.timeout(30):
+        while "Ready" not in library:
+            await asyncio.sleep(0.1)
+            library = await walk.visit("page_library", "GET", "/library")
+    archive = re.findall(r'"(/library/downloads/[^"]+)"', library)[0]
+    await walk.visit("page_archive", "GET", archive)
+    await walk.visit("page_archive_file", "GET", f"{archive}/file")
+    free = re.findall(r'"/orders/([^"]+)"', await walk.visit("page_orders", "GET", "/orders"))[0]
+    await walk.aloud.call("POST", f"/api/v1/orders/{free}/refund")
+
+    await walk.aloud.call("PATCH", api, json={"price": {"amount": 999}})
+    await walk.visit("page_cart_add", "POST", "/cart/add", data=own | {"next": slug})
+    await walk.visit("page_cart_remove", "POST", "/cart/remove", data=own)
+    order = ""
+    for method in ("simulated-late", "simulated"):
+        await walk.visit("page_cart_add", "POST", "/cart/add", data=own | {"next": slug})
+        await walk.visit("page_cart", "GET", "/cart")
+        await walk.visit("page_checkout", "GET", "/checkout")
+        await walk.visit("page_checkout_review", "POST", "/checkout", data=own)
+        paid = {"key": method, "total": "999", "total_currency": "USD", "payment_method": method}
+        await walk.visit("page_checkout_pay", "POST", "/checkout/pay", data=own | paid)
+        page = await walk.visit("page_orders", "GET", "/orders")
+        order = re.findall(r'"(/orders/[^"]+)"', page)[0]
+        await walk.visit("page_order", "GET", order)
+        await walk.visit("page_order_confirm", "POST", f"{order}/confirm", data=own)
+        if method == "simulated-late":
+            await walk.visit("page_order_cancel", "POST", f"{order}/cancel", data=own)
+    await walk.aloud.call("PATCH", api, json={"price": {"amount": 0}})
+    return order.rpartition("/")[2]
+
+
+async def _walk_account_pages(walk: Walk, person: dict[str, str], order_id: str) -> None:
     """What a person who is signed in does on the pages of the account, and an administrator on theirs."""
     account, proof = "/account", {"password": _PASSWORD}
     page = await walk.visit("page_account", "GET", account)
@@ -515,6 +556,18 @@ async def _walk_account_pages(walk: Walk, person: dict[str, str]) -> None:
     await walk.visit("page_manage_close", "POST", f"{user}/close", data=own)
     await walk.visit("page_manage_reopen", "POST", f"{user}/reopen", data=own)
     await walk.visit("page_manage_audit", "GET", "/manage/audit")
+    await walk.visit("page_manage_orders", "GET", f"/manage/orders?id={order_id}")
+    await walk.visit("page_manage_refund", "POST", f"/manage/orders/{order_id}/refund", data=own)
+    voucher = {"code": f"BENCH-{order_id[:26]}", "percent": "5"}
+    await walk.visit("page_manage_voucher_make", "POST", "/manage/vouchers", data=own | voucher)
+    await walk.visit("page_manage_vouchers", "GET", "/manage/vouchers")
+    ended = own | {"voucher": voucher["code"]}
+    await walk.visit("page_manage_voucher_end", "POST", "/manage/vouchers/end", data=ended)
+    await walk.visit("page_manage_pipeline", "GET", "/manage/pipeline")
+    await walk.visit("page_manage_pipeline_turn", "POST", "/manage/pipeline", data=own | {"turn": "resume"})
+    await walk.visit(
+        "page_manage_redrive", "POST", "/manage/pipeline/redrive", data=own | {"queue": "notify"}
+    )
     await walk.visit("page_logout", "POST", "/logout", data=own)
 
     await walk.visit("page_login_submit", "POST", "/login", data=first | person)
