@@ -379,11 +379,11 @@ async def test_the_pipeline_is_paused_with_a_reason_that_administrators_see(alou
         try:
             assert "A &lt;new&gt; model." in await admin.read(path)
             assert "The pipeline is paused: A &lt;new&gt; model." in await admin.read("/")
-            assert "paused" not in (await stranger.get("/"))[1]
+            assert "pipeline is paused" not in (await stranger.get("/"))[1]
         finally:
             await admin.post(path, **own, turn="resume")
         assert "It runs" in await admin.read(path)
-        assert "is paused" not in await admin.read("/")
+        assert "pipeline is paused" not in await admin.read("/")
         redrive = f"{path}/redrive"
         status, _, target = await admin.post(redrive, **own, queue="notify")
         assert (status, target.partition("?")[0]) == (303, path)
