@@ -53,7 +53,7 @@ class OrderList(BaseModel):
 
 
 class RefundQuery(Payload):
-    """Why money goes back, for the audit and the order's history."""
+    """Why money goes back: for the audit, and for the buyer, who sees it in the order's history."""
 
     reason: Annotated[str, StringConstraints(strip_whitespace=True, max_length=500)] = ""
 

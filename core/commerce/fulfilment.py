@@ -38,7 +38,7 @@ class Fulfilment:
         self._store = store
 
     async def pay(self, stored: Stored[Order], charge: Charge, cart: Stored[Cart] | None) -> Order:
-        """Hand over the books of a pending order that is paid, and take them out of the cart.
+        """Hand over the books of a pending order that is paid, and take them out of the cart they came from.
 
         `cart` as it was read; None: it is not known, or there is none.
         """
@@ -51,8 +51,9 @@ class Fulfilment:
                 for book_id in order.grants
             ]
             operations: list[Operation] = [*map(put_owned, owned), _letter(paid, "receipt"), *_chores(paid)]
-            if cart is not None and cart.value.without(*order.book_ids) != cart.value:
-                operations.append(Replace(cart, cart.value.without(*order.book_ids)))
+            bought = () if order.gift and order.gift.audiobook_ids else order.book_ids
+            if cart is not None and cart.value.without(*bought) != cart.value:
+                operations.append(Replace(cart, cart.value.without(*bought)))
             return paid, operations
 
         return await self._take(stored, step, "pending", cart)

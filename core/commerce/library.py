@@ -31,7 +31,7 @@ class OwnedBook(BookSummary):
     """A book that I have bought, with addresses of its files that end at `downloads_expire_at`."""
 
     acquired_at: datetime
-    order_id: str
+    order_id: str | None = Field(description="Null where it came with a gift.")
     downloads: dict[DownloadFormat, str] = Field(description="By format; what there is not yet is left out.")
     original_parts: list[str] = Field(
         description="All files of the recording, in order; `original` is the first."
@@ -63,16 +63,16 @@ class Library:
         left = [o for o in owned if after is None or _place(o) < after]
         page = left[:limit]
         found = await self._catalog.read(o.book_id for o in page)
-        books = [await self._show(o, found[o.book_id].value) for o in page if o.book_id in found]
+        books = [await self._show(user_id, o, found[o.book_id].value) for o in page if o.book_id in found]
         return books, _place(page[-1]) if len(left) > limit else None
 
-    async def _show(self, owned: Owned, book: Book) -> OwnedBook:
+    async def _show(self, user_id: str, owned: Owned, book: Book) -> OwnedBook:
         links = {form: await self._link(file) for form, file in _files(book).items()}
         parts = [await self._link(file) for file in _recordings(book)]
         return OwnedBook(
             **summarise(book).model_dump(),
             acquired_at=owned.acquired_at,
-            order_id=owned.order_id,
+            order_id=owned.order_id if owned.is_bought_by(user_id) else None,
             downloads={form: link.url for form, link in links.items()},
             original_parts=[link.url for link in parts],
             downloads_expire_at=min((link.expires_at for link in links.values()), default=None),

@@ -13,7 +13,7 @@ from core.backoff import Tried
 from core.catalog.models import Book, Money
 from core.commerce.giving import GiftWish
 from core.errors import AloudError, InvalidError
-from core.ids import inverted, time_of
+from core.ids import inverted, owner_of, time_of
 
 MAX_BOOKS = 50
 
@@ -61,6 +61,10 @@ class Owned(BaseModel):
     order_id: str
     state: Literal["pending", "owned"]
     acquired_at: datetime
+
+    def is_bought_by(self, user_id: str) -> bool:
+        """Tell whether this comes of the user's own order; another's id, which a gift has, tells whose."""
+        return owner_of(self.order_id) == user_id
 
 
 class Item(BaseModel):

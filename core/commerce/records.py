@@ -14,7 +14,7 @@ from core.commerce.orders import Orders
 from core.commerce.store import CommerceStore
 from core.commerce.vouchers import Vouchers
 from core.errors import ConflictError, NotFoundError, UnavailableError
-from core.ids import inverted, owner_of
+from core.ids import inverted
 from core.storage.tables import Table
 
 _PSEUDONYM = "pseudonym"
@@ -96,7 +96,13 @@ class Records:
         cart = await self._store.find_cart(user_id)
         yield "cart", [] if cart is None else list(cart.value.entries)
         yield "orders", [order async for order in self._orders_of(user_id)]
-        yield "owned", [owned async for owned in self._store.owned(user_id)]
+        yield (
+            "owned",
+            [
+                owned if owned.is_bought_by(user_id) else owned.model_copy(update={"order_id": ""})
+                async for owned in self._store.owned(user_id)
+            ],
+        )
         yield "downloads", await self._archives.of(user_id)
 
     async def leave(self, user_id: str) -> None:
@@ -121,7 +127,7 @@ class Records:
                 await self._gifts.forget_giver(order.id)
             await self._users.delete(user_id, order.key)
         async for owned in self._store.owned(user_id):
-            if owner_of(owned.order_id) != user_id:  # a gift
+            if not owned.is_bought_by(user_id):
                 await self._gifts.forget_redeemer(owned.order_id, user_id)
         await self._archives.erase(user_id)
 

@@ -96,6 +96,25 @@ async def test_a_book_that_the_giver_has_can_be_given_without_the_cart(shop: Sho
         assert answer.failure.detail.startswith(f"The book {book_id} is not on sale")
 
 
+async def test_a_book_given_away_stays_in_ones_own_cart(shop: Shop) -> None:
+    giver, book = await shop.join(), await shop.stock()
+    await shop.put_in_cart(giver, book)
+    await shop.buy(giver, gift={**a_wish(), "audiobook_ids": [book.id]})
+    assert await shop.in_cart(giver) == [book.id]
+    await shop.buy(giver, gift=a_wish())
+    assert await shop.in_cart(giver) == []
+
+
+async def test_who_redeems_a_gift_learns_no_id_of_who_gave_it(shop: Shop) -> None:
+    giver, _, _, code = await give(shop)
+    bob = await shop.join()
+    await shop.gifts.redeem(bob, code)
+    (book,), _ = await shop.services.commerce.library.books(bob.user_id, 10)
+    assert book.order_id is None
+    copies = [one async for _, rows in shop.services.commerce.records.held(bob.user_id) for one in rows]
+    assert copies and not [one for one in copies if giver.user_id in one.model_dump_json()]
+
+
 async def test_a_code_that_was_made_up_leads_nowhere(shop: Shop) -> None:
     *_, code = await give(shop)
     gift_id, _, secret = code.partition("-")
