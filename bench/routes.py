@@ -376,11 +376,11 @@ async def _walk_books(walk: Walk, ready: dict[str, Any]) -> None:
     await walk.ask("list_transcript_versions", "GET", f"{text}/versions", token=admin)
     await walk.ask("get_transcript_version", "GET", f"{text}/versions/1", token=admin)
     await walk.ask("restore_transcript_version", "POST", f"{text}/versions/1/restore", token=admin)
-    await walk.ask("rerun_book_processing", "POST", f"{books}/{ready['id']}/processing/rerun", token=admin)
     chapters = {"items": [{"title": "One", "start_seconds": 0, "end_seconds": 20}]}
     await walk.ask(
         "replace_book_chapters", "PUT", f"{books}/{ready['id']}/chapters", token=admin, json=chapters
     )
+    await walk.ask("rerun_book_processing", "POST", f"{books}/{ready['id']}/processing/rerun", token=admin)
     file = {"filename": "a.mp3", "size_bytes": 5, "content_type": "audio/mpeg"}
     wanted = {"purpose": "audiobook", "audiobook_id": made["id"], **file}
     upload = await walk.ask("begin_upload", "POST", uploads, token=admin, json=wanted)
