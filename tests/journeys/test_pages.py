@@ -409,10 +409,22 @@ PAGES = (
     "/verify",
     "/verify?token=a.b",
     "/verify/email",
+    "/cart",
     "/docs",
     "/nowhere",
 )
-OWN_PAGES = ("/", "/account", "/manage/users", "/manage/audit")
+OWN_PAGES = (
+    "/",
+    "/cart",
+    "/orders",
+    "/library",
+    "/account",
+    "/manage/users",
+    "/manage/orders",
+    "/manage/vouchers",
+    "/manage/pipeline",
+    "/manage/audit",
+)
 
 CHECK_BASICS = Path(__file__).with_name("page_basics.js").read_text(encoding="utf-8")
 
