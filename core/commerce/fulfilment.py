@@ -58,11 +58,17 @@ class Fulfilment:
 
         return await self._take(stored, step, "pending", cart)
 
-    async def fail(self, stored: Stored[Order], reason: str, actor: Actor = "provider") -> Order:
-        """Give up a pending order that was not paid and never will be, and give back what it has taken."""
+    async def fail(self, stored: Stored[Order], charge: Charge) -> Order:
+        """Give up a pending order that was not paid and never will be, and give back what it has taken.
+
+        A refusal to open a payment says nothing of one that somebody else has opened meanwhile.
+        """
+        reason = charge.reason or "The payment was declined."
 
         def step(order: Order, _: object) -> tuple[Order, list[Operation]]:
-            failed = _change(order, "failed", actor, reason).model_copy(update={"is_open": False})
+            if charge.reference is None and order.payment.reference != stored.value.payment.reference:
+                return order, []
+            failed = _change(order, "failed", "provider", reason).model_copy(update={"is_open": False})
             operations: list[Operation] = [*map(remove_owned, order.grants), *_chores(failed)]
             if order.answered:  # the buyer was told to wait
                 operations.append(_letter(failed, "order-failed"))

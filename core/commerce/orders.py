@@ -172,7 +172,7 @@ class Orders:
             case "paid":
                 return await self._fulfilment.pay(stored, charge, cart)
             case "declined":
-                return await self._fulfilment.fail(stored, charge.reason or "The payment was declined.")
+                return await self._fulfilment.fail(stored, charge)
             case "pending":
                 return await self._fulfilment.wait(stored, charge)
 

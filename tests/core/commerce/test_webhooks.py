@@ -14,6 +14,7 @@ from core.commerce.webhooks import KEPT, DoneEvent
 from core.errors import UnauthenticatedError, UnavailableError
 from core.ids import fingerprint, new_id, now
 from core.payments import PaymentEvent
+from core.storage.tables import Stored
 from tests.core.commerce.conftest import Shop, Start
 from tests.stripe_server import StripeServer, sign
 
@@ -149,6 +150,25 @@ async def test_a_book_is_paid_on_stripes_page_and_told_of_by_webhook(
     assert len(stripe.requests) == asked, "a replay asks nobody"
     with pytest.raises(UnauthenticatedError):
         await shop.webhooks.receive(webhook[0], sign(webhook[0], "whsec_another"))
+
+
+async def test_who_was_told_where_to_pay_can_pay_though_another_try_was_refused(
+    start: Start, stripe: StripeServer
+) -> None:
+    """Somebody goes on with a slow checkout whose first process opens the session after all."""
+    shop = start(**stripe.settings)
+    buyer, book, told = await pending(shop, "stripe")
+    reference = told.payment.reference
+    assert reference is not None
+    untold = told.payment.model_copy(update={"reference": None, "pay_url": None})
+    as_read = told.model_copy(update={"payment": untold, "answered": False})
+    stripe.fail_with(401)
+    order = await shop.orders.charge(Stored(as_read, buyer.user_id, told.key, 'W/"old"'), None)
+    stripe.heal()
+    assert (order.state, order.payment.reference) == ("pending", reference)
+    stripe.pay(reference)
+    await shop.webhooks.receive(*stripe.webhook("checkout.session.completed", reference))
+    assert await shop.owned(buyer) == {book.id: "owned"}
 
 
 async def test_a_session_that_expired_gives_the_book_free_again(start: Start, stripe: StripeServer) -> None:
