@@ -95,7 +95,8 @@ async def set_pipeline(call: Call[PipelineRequest, Any]) -> PipelineView:
     """Pause the pipeline, or let it go on.
 
     While it is paused, what is under way at this moment is finished, everything else waits where it is, and
-    no try is counted. It pauses itself where the AI's account has no money left or its key is refused.
+    no try is counted. After a long pause it takes up to five minutes until all of it goes on. It pauses
+    itself where the AI's account has no money left or its key is refused.
     """
     asked = call.body
     switch = await call.services.operations.switch.turn(
@@ -111,12 +112,12 @@ async def set_pipeline(call: Call[PipelineRequest, Any]) -> PipelineView:
     access="admin",
     reply=RedriveReply,
     status=202,
-    failures=(409,),
 )
 async def redrive_queue(call: Call[None, Any]) -> Reply:
     """Send again all messages of a queue that were set aside after their last try.
 
     For the queues of the pipeline, the jobs that have failed there run again; only what is missing is done.
+    A message that cannot be read, or whose job lacks the money, stays set aside; after a month they go.
     """
     redriven = await redrive(call.services, call.params["name"], call.user, call.origin)
     return Reply(RedriveReply(redriven=redriven), status=202)

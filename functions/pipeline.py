@@ -127,8 +127,9 @@ async def settle_accounts_poison(msg: func.QueueMessage) -> None:
 
 
 async def sweep_accounts(timer: func.TimerRequest) -> None:
-    """Forget counted attempts and exports that are over."""
+    """Forget counted attempts, exports that are over, and messages that nobody has sent again for a month."""
     await services().accounts.sweep()
+    await services().operations.dead_letters.sweep()
 
 
 async def run_tasks_work(msg: func.QueueMessage) -> None:

@@ -25,6 +25,8 @@ _TELLINGS = "telling"
 _LOST = timedelta(minutes=10)  # a message that is this late will not come any more
 _TOLD_TOGETHER = 50
 
+Way = Literal["now", "together", "overdue", "waits"]
+
 Tell = Callable[[str, str, str, datetime, str], Awaitable[None]]
 """Tell people: id of the message, title, detail, time, what it is about."""
 
@@ -93,21 +95,26 @@ class Alerts:
             case "together":
                 wait = self._window.total_seconds()
                 await self._queues.send(QUEUE, Notice(alerts_of=alert.kind), wait)
+            case "overdue":
+                await self._queues.send(QUEUE, Notice(alerts_of=alert.kind))
             case "waits":
                 _log.info("alert %s is told together with others", alert.id)
 
-    async def _decide(self, kind: str) -> Literal["now", "together", "waits"]:
+    async def _decide(self, kind: str) -> Way:
         """Decide how the next alert of a kind is told, and note it."""
         if not self._window:
             return "now"
         at = now()
-        decided: Literal["now", "together", "waits"] = "waits"
+        decided: Way = "waits"
 
         def decide(telling: Telling) -> Telling | None:
             nonlocal decided
             if telling.together_at is not None and at < telling.together_at + _LOST:
                 decided = "waits"
                 return None
+            if telling.together_at is not None:
+                decided = "overdue"
+                return telling.model_copy(update={"together_at": at})
             if telling.told_at < at - self._window:
                 decided = "now"
                 return Telling(told_at=at)

@@ -129,8 +129,6 @@ class Operations:
 
     async def _tell(self, message_id: str, title: str, detail: str, at: datetime, target: str) -> None:
         when = f"{at:%d %B %Y, %H:%M} UTC"
-        if self._webhook is not None:
-            await self._webhook.post(title, detail, f"{self._site}/")
         for recipient in self._recipients:
             values = {
                 "title": title,
@@ -143,6 +141,8 @@ class Operations:
             await self.deliver(
                 Letter(id=letter_id, to=recipient, template="alert", locale="en", values=values)
             )
+        if self._webhook is not None:  # the last: a chat that is away keeps no mail back
+            await self._webhook.post(title, detail, f"{self._site}/")
 
     # The audit
 

@@ -12,6 +12,8 @@ from core.operations.audit import Audit
 from core.storage.tables import Table
 
 _FRESH_SECONDS = 2.0
+_SHORTEST_WAIT_SECONDS = 5.0
+_LONGEST_WAIT_SECONDS = 300.0
 _KEYS = ("pipeline", "switch")
 
 
@@ -27,6 +29,12 @@ class Switch(BaseModel):
     reason: str | None = None
     actor: str | None = None
     since: datetime
+
+    @property
+    def wait_seconds(self) -> float:
+        """How long a message waits until it looks again: after hours of rest, minutes, to cost little."""
+        rested = (now() - self.since).total_seconds()
+        return min(max(rested / 10, _SHORTEST_WAIT_SECONDS), _LONGEST_WAIT_SECONDS)
 
 
 class PipelineSwitch:

@@ -65,7 +65,11 @@ class Costs:
             async for reservation in self._budgets.unsettled(month):
                 job = await self._store.find(reservation.job_id)
                 if job is not None and job.run == reservation.run and job.is_final:
-                    await self.settle(job)
+                    begun = job.reserved_at
+                    if begun is not None and (begun.year, begun.month) == (month.year, month.month):
+                        await self.settle(job)
+                    else:  # it was ended, or asked again, before it knew of this one
+                        await self._budgets.settle(await self._claim(job, month), Amount(0, 0))
                 elif job is not None and job.run != reservation.run:  # what it has cost is not known any more
                     claim = replace(await self._claim(job, month), run=reservation.run)
                     await self._budgets.settle(claim, Amount(reservation.microdollars, reservation.seconds))

@@ -45,7 +45,9 @@ class Ingest:
 
     async def run(self, job: Job, _: Step) -> Messages:
         """Do the step; see `Steps.run`."""
-        if job.status in ("waiting", "uploaded", "planning"):
+        if job.status == "waiting" and job.total:
+            await self._begin(job, await self._store.all_chunks(job.id), job.shortfall)
+        elif job.status in ("waiting", "uploaded", "planning"):
             try:
                 if await self._progress.advance(job, "planning"):
                     await self.plan(job)
@@ -111,12 +113,16 @@ class Ingest:
             "shortfall": shortfall,
             "total": sum(chunk.status != "split" for chunk in chunks),
         }
+        await self._begin(job, chunks, shortfall, **facts)
+
+    async def _begin(self, job: Job, chunks: Sequence[Chunk], reason: str | None, **facts: Any) -> None:
+        """Reserve what a planned job may cost and have it transcribed; without the money, it waits."""
         at = now()
         lacks = await self._costs.reserve(job.model_copy(update=facts), chunks, at)
-        if lacks is not None:
+        if lacks is None:
+            await self._progress.advance(job, "transcribing", reason, **facts, reserved_at=at)
+        elif job.status != "waiting" or facts:
             await self._progress.advance(job, "waiting", lacks, **facts)
-        else:
-            await self._progress.advance(job, "transcribing", shortfall, **facts, reserved_at=at)
 
     async def _read(self, job: Job, part: Part, donor: Donor | None) -> tuple[Part, "Probe"]:
         """Return a file as it was found, and planned unless it was before. Raises RejectedAudioError."""

@@ -118,8 +118,12 @@ class Transcription:
         """Start again the jobs that have had no news for a long time; return how many.
 
         Those that wait for a budget ask for it again, and what crashes have left reserved is given back.
+        While the pipeline rests, its messages wait and none is added to them.
         """
         count = 0
+        if (await self._operations.switch.look()).is_paused:
+            await self._costs.settle_all()
+            return count
         async for job in self._store.stalled(now() - self._stalled):
             if job.status == "waiting":
                 await self._steps.send(self._progress.first_call(job))
@@ -248,8 +252,14 @@ class Transcription:
         await self._renewal.remove_retired()
 
     async def revive(self, body: str) -> None:
-        """Run the job again that a message was about, if it has failed and not been run again since."""
-        step = Step.model_validate_json(body)
+        """Run the job again that a message was about, if it has failed and not been run again since.
+
+        Raises ConflictError for a message that cannot be read, and where the budget is used up.
+        """
+        try:
+            step = Step.model_validate_json(body)
+        except ValidationError:
+            raise ConflictError("A message of the pipeline cannot be read.") from None
         job = await self._store.find(step.job_id)
         if job is not None and job.run == step.run and job.status == "transcription_failed":
             await self.retry(job.id)

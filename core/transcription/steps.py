@@ -64,8 +64,9 @@ class Steps:
         if job is None or job.run != step.run:
             _log.info("dropped a message on %s of an earlier run of job %s", queue, step.job_id)
             return
-        if (await self._operations.switch.look()).is_paused:
-            await self._queues.send(queue, step, _PAUSED_DELAY_SECONDS)
+        switch = await self._operations.switch.look()
+        if switch.is_paused:
+            await self._queues.send(queue, step, switch.wait_seconds)
             return
         if job.is_final:
             await self._progress.show_status(job)  # its target may have missed the last change

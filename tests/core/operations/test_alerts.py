@@ -15,10 +15,11 @@ from core.caller import Origin
 from core.errors import NotFoundError, UnavailableError
 from core.ids import new_id, now
 from core.operations.alerts import Alerts
-from core.operations.models import Notice
+from core.operations.models import Notice, Telling
 from core.operations.webhook import Webhook, compose_message
 from core.settings import Settings
 from core.storage import StorageAccount
+from core.storage.tables import month_keys
 from core.wiring import build
 from localhost.azurite import Azurite
 
@@ -146,3 +147,38 @@ async def test_a_webhook_that_is_away_is_tried_again_and_one_that_refuses_is_not
     assert got[0]["text"] == "Poison\nLook."
     with pytest.raises(UnavailableError):
         await webhook.post("Poison", "Look.", "http://localhost/")
+
+
+async def test_a_chat_that_is_away_keeps_no_mail_back(azurite: Azurite) -> None:
+    address = f"{new_id()}@example.com"
+    services = build(
+        Settings.read(
+            {
+                "AzureWebJobsStorage": azurite.connection_string,
+                "JWT_SIGNING_KEY": "k" * 32,
+                "ALERT_WEBHOOK": "http://127.0.0.1:9/chat",
+                "ALERT_EMAIL": address,
+            }
+        )
+    )
+    try:
+        alert = await services.operations.raise_alert(f"k-{new_id()}", "Look", "Here.", new_id(), now())
+        keys = month_keys("alert", alert.created_at, alert.id)
+        for _ in range(2):
+            await services.operations.send_notice(Notice(alert=keys).model_dump_json())
+        mails = [name async for name in services._account.container("mail").names(address)]
+        assert len(mails) == 1
+    finally:
+        await services.close()
+
+
+async def test_what_a_lost_message_would_have_told_is_told_with_the_next_alert(desk: Desk) -> None:
+    kind = f"failed-{new_id()}"
+    await desk.raise_some(2, kind)
+    await desk.queued()
+    late = Telling(told_at=now() - timedelta(days=1), together_at=now() - timedelta(hours=1))
+    await desk.alerts._table.put(late, "telling", kind)
+    await desk.raise_some(1, kind)
+    for notice in await desk.queued():
+        await desk.alerts.tell(notice, desk.tell)
+    assert [title for title, _ in desk.told] == ["3 more alerts: Book 0 has failed"]

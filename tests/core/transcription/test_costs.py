@@ -1,12 +1,15 @@
 """Budgets and the pipeline: over budget a book waits, visibly, and in the end the sums are right."""
 
+from collections.abc import Sequence
+from datetime import datetime
+
 import pytest
 
 from core.errors import ConflictError
 from core.ids import new_id, now
 from core.operations.models import Sum
 from core.settings import Settings
-from core.transcription.models import Job, Step
+from core.transcription.models import Chunk, Job, Step
 from core.wiring import Services, build
 from localhost.azurite import Azurite
 from tests.audio import make_audio
@@ -64,6 +67,8 @@ async def test_over_budget_a_book_waits_and_goes_on_when_there_is_more(
         book = await poor.catalog.book(job.target_id)
         assert (book.processing_status, book.processing_reason) == ("waiting", job.reason)
         assert (await poor.transcription.wake_stalled(), ai.calls) == (0, asked)
+        await run(poor, job.id)
+        assert await poor.catalog.book(job.target_id) == book, "asking again is not planning again"
 
         job = await run(rich, job.id)
         assert job.status == "ready"
@@ -131,5 +136,27 @@ async def test_what_a_crash_has_left_reserved_is_settled_by_the_timer(
         await rooms.wake_stalled()
         after = await sums(services)
         assert after == before
+    finally:
+        await services.close()
+
+
+async def test_what_is_ended_while_it_asks_for_money_gives_it_back(azurite: Azurite, ai: ScriptedAi) -> None:
+    services = join(azurite, ai)
+    costs = services.transcription._costs
+    reserve = costs.reserve
+
+    async def reserve_and_cancel(job: Job, chunks: Sequence[Chunk], at: datetime) -> str | None:
+        lacks = await reserve(job, chunks, at)
+        await services.transcription.cancel(job.id)
+        return lacks
+
+    try:
+        before = await sums(services)
+        costs.reserve = reserve_and_cancel  # type: ignore[method-assign]
+        job = await run(services, (await drop(services)).id)
+        assert (job.status, job.reserved_at) == ("cancelled", None)
+        assert await sums(services) != before
+        await services.transcription.wake_stalled()
+        assert await sums(services) == before
     finally:
         await services.close()

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest_asyncio
 
+from core.caller import Origin
 from core.catalog.models import ProcessingStatus
 from core.errors import UnavailableError
 from core.ids import now
@@ -91,6 +92,19 @@ async def test_a_final_state_reaches_the_book_even_if_the_worker_dies_in_between
     )  # as if the last write had not been made
     await services.transcription.run("enrich", Step(job_id=job.id))
     assert (await services.catalog.book(job.target_id)).processing_status == "ready"
+
+
+async def test_what_is_paused_is_not_woken(services: Services) -> None:
+    """Or each look would double the messages that wait."""
+    job, switch = await drop(services, "paused.flac"), services.operations.switch
+    origin = Origin(address="", request_id="")
+    await switch.turn(is_paused=True, reason="Later.", actor="admin", origin=origin)
+    try:
+        await asyncio.sleep(0.01)
+        assert await services.transcription.wake_stalled() == 0
+        assert (await services.transcription._store.job(job.id)).woken_at is None
+    finally:
+        await switch.turn(is_paused=False, reason="", actor="admin", origin=origin)
 
 
 async def test_what_sleeps_is_woken_once_and_not_at_every_look(services: Services) -> None:
