@@ -12,7 +12,7 @@ from core.ids import ID_PATTERN
 
 GiftState = Literal["open", "redeemed", "refunded"]
 
-_LIKE_A_LINK = re.compile(r"://|www\.|@", re.IGNORECASE)
+_LIKE_A_LINK = re.compile(r"://|@|\w[.。][^\W\d]{2}")  # mail programs make links of bare names of sites
 
 
 def _check_message(text: str) -> str:

@@ -252,10 +252,13 @@ async def test_what_costs_nothing_is_no_gift_since_mails_would_be_free(shop: Sho
 
 def test_a_message_is_words_and_no_links() -> None:
     assert GiftWish(email="a@example.com", message=" Hi.\nThere ").message == "Hi.\nThere"
+    for message in ("Read it and/or sing it... at 9.30 a.m. 😀", "Love, A. B."):
+        assert GiftWish(email="a@example.com", message=message).message == message
     wrong: list[dict[str, Any]] = [
         {"message": "see https://example.com"},
         {"message": "see WWW.example"},
         {"message": "write to a@b.example"},
+        {"message": "You have won: evil.example/prize"},
         {"message": "x" * 501},
         {"message": "\x1b[1m"},
         {"email": "nobody"},
