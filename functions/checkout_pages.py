@@ -69,8 +69,9 @@ def _by_field(fields: dict[str, str]) -> dict[str, str]:
 
 @page(blueprint, "checkout", access="listener", secret=True)
 async def page_checkout(visit: Visit) -> func.HttpResponse:
-    """What the cart costs now, and the ways to pay for it."""
-    return await _review(visit, {})
+    """What the cart costs now, and the ways to pay for it; with `give`, one book as a gift instead."""
+    given = visit.request.params.get("give", "")
+    return await _review(visit, {"give": given} if given else {})
 
 
 @page(blueprint, "checkout", "POST", access="listener", secret=True)
@@ -129,12 +130,19 @@ def _read_key(form: Form) -> str:
 
 def _read_gift(form: Form) -> GiftWish | None:
     email, message = form.get("gift_email", "").strip(), form.get("gift_message", "").strip()
-    if not email and not message:
+    given = _given(form)
+    if not email and not message and not given:
         return None
+    fields = {"email": email, "message": message.replace("\r\n", "\n"), "audiobook_ids": given}
     try:
-        return parse(GiftWish, {"email": email, "message": message.replace("\r\n", "\n")})
+        return parse(GiftWish, fields)
     except InvalidError as error:
         raise InvalidError(error.detail, tuple(_by_field(dict(error.fields)).items())) from None
+
+
+def _given(form: Form) -> list[str]:
+    """Return the one book that is given away, if that is what the page is for."""
+    return [check_id(form["give"])] if form.get("give") else []
 
 
 def _read_wish(form: Form) -> CheckoutWish:
@@ -160,6 +168,11 @@ def _lead_to_order(answer: Answer) -> func.HttpResponse:
     return redirect(f"/orders/{order.id}", news=news)
 
 
+def _has_gift(form: Form, shown: Trouble) -> bool:
+    """Tell whether the form says to whom it all goes, and nothing is wrong with that."""
+    return bool(form.get("gift_email")) and not shown.faults.keys() & {"gift_email", "gift_message"}
+
+
 async def _review(visit: Visit, form: Form, trouble: Trouble | None = None) -> func.HttpResponse:
     """Show what the cart costs, with a key of this page alone; a voucher that is refused is left out."""
     checkout = services().commerce.checkout
@@ -170,14 +183,14 @@ async def _review(visit: Visit, form: Form, trouble: Trouble | None = None) -> f
     preferred = currency or preferred_currency(visit.request)
     bill, shown = None, trouble or Trouble()
     try:
-        bill = await checkout.quote(visit.user, None, code, preferred)
+        bill = await checkout.quote(visit.user, code, preferred, _given(form))
     except (InvalidError, ThrottledError) as error:
         refused = Trouble.of(error)
         fault = refused.faults.get("voucher_code", refused.message)
         shown = trouble or Trouble(
             "Please check what is marked below.", {"voucher_code": fault}, refused.status, refused.headers
         )
-        code, bill = None, await checkout.quote(visit.user, None, None, preferred)
+        code, bill = None, await checkout.quote(visit.user, None, preferred, _given(form))
     except (ConflictError, NotFoundError) as error:
         if trouble is None:
             return redirect("/cart", news=error.detail)
@@ -188,7 +201,8 @@ async def _review(visit: Visit, form: Form, trouble: Trouble | None = None) -> f
         next_path="/cart",
         bill=bill,
         code=code,
-        gift=None if shown.faults.keys() & {"gift_email", "gift_message"} else _read_gift(form),
+        give=form.get("give", ""),
+        gift=_read_gift(form) if _has_gift(form, shown) else None,
         values=form,
         errors=shown.faults,
         message=shown.message,

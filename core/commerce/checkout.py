@@ -78,20 +78,23 @@ class Checkout:
         return list(self._providers)
 
     async def quote(
-        self, caller: Caller, currency: str | None, voucher_code: str | None, preferred: str | None
+        self,
+        caller: Caller,
+        voucher_code: str | None = None,
+        preferred: str | None = None,
+        named: Sequence[str] = (),
     ) -> Bill:
-        """Return what the cart costs now, with a voucher; nothing is written, but a try of the code counts.
+        """Return what the named books, or else those of the cart, cost now.
 
-        Without a currency, the preferred one if all books have a price in it. Raises ConflictError for a
-        cart that is empty or has a book that cannot be sold, InvalidError or ThrottledError for the code.
+        Nothing is written, but a try of the code counts. It is in the preferred currency if all books have a
+        price in it. Raises ConflictError for a cart that is empty and for a book that cannot be sold,
+        InvalidError or ThrottledError for the code.
         """
-        cart = await self._store.find_cart(caller.user_id)
-        stored = await self._choose(cart)
-        books = [one.value for one in stored]
-        wanted = currency or choose_currency(books, preferred)
-        return add_up(
-            self._price(books, wanted, None, await self._find_voucher(caller, voucher_code)), wanted
-        )
+        cart = None if named else await self._store.find_cart(caller.user_id)
+        books = [stored.value for stored in await self._choose(cart, named)]
+        currency = choose_currency(books, preferred)
+        voucher = await self._find_voucher(caller, voucher_code)
+        return add_up(self._price(books, currency, None, voucher), currency)
 
     async def take(self, caller: Caller, book_id: str, key: str, request_id: str) -> tuple[Answer, bool]:
         """Get a free book, whatever is in the cart; answers as `check_out`."""

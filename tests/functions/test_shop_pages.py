@@ -209,6 +209,28 @@ async def test_vouchers_and_gifts_are_looked_at_before_they_are_paid(
         assert "A dear &lt;book&gt;" in await other.read("/library")
 
 
+async def test_a_book_that_one_has_is_given_to_somebody(buyer: Buyer, dear: Book) -> None:
+    await buyer.add(dear)
+    await buyer.post("/checkout/pay", **await buyer.review(), **PLAY_MONEY)
+    page = await buyer.read(f"/books/{dear.slug}")
+    give = f"/checkout?give={dear.id}"
+    assert give in page
+    page = await buyer.read(give)
+    assert "First say to whom it goes" in page
+    fields = form_of(page, "/checkout")
+    assert (await buyer.post("/checkout", **fields))[0] == 422
+    friend = f"{new_id()}@example.com"
+    status, page, _ = await buyer.post("/checkout", **fields, gift_email=friend)
+    assert status == 200
+    _, _, target = await buyer.post("/checkout/pay", **form_of(page, "/checkout/pay"), **PLAY_MONEY)
+    order = await buyer.read(target.partition("?")[0])
+    assert friend in order
+    assert "Paid" in order
+    assert (await buyer.get("/checkout?give=0000"))[0] == 303
+    assert (await buyer.get("/checkout?give=%2F%27"))[0] == 404
+    assert (await buyer.post("/checkout", **{**fields, "give": "/'"}))[0] == 404
+
+
 async def test_prices_are_in_the_currency_of_whoever_looks(
     aloud: Aloud, buyer: Buyer, dear: Book, free: Book
 ) -> None:
