@@ -13,7 +13,6 @@ from core.errors import (
     ConflictError,
     InvalidError,
     MalformedRequestError,
-    NotFoundError,
     ThrottledError,
 )
 from functions.forms import Form, explain, faults, parse, read_own_form
@@ -191,7 +190,7 @@ async def _review(visit: Visit, form: Form, trouble: Trouble | None = None) -> f
             "Please check what is marked below.", {"voucher_code": fault}, refused.status, refused.headers
         )
         code, bill = None, await checkout.quote(visit.user, None, preferred, _given(form))
-    except (ConflictError, NotFoundError) as error:
+    except ConflictError as error:
         if trouble is None:
             return redirect("/cart", news=error.detail)
         shown = trouble
