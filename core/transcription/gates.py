@@ -18,6 +18,7 @@ _NEAR_LIMIT = 0.97
 # A rate says nothing over less time than this.
 _RATE_SECONDS = 20.0
 _ECHO_WORDS = 8
+_QUOTED = 80
 
 Spans = Sequence[tuple[float, float]]
 Remedy = Literal["split", "insist", "repeat", "keep"]
@@ -25,7 +26,7 @@ Remedy = Literal["split", "insist", "repeat", "keep"]
 
 @dataclass(frozen=True)
 class Doubt:
-    """What is odd about a text, as a sentence for people.
+    """What is odd about a text, as a sentence for people, and the words in it that are.
 
     `split`: ask for two halves. `insist`: ask again until there is another text. `repeat`: ask once more,
     without hints, and keep what comes then. `keep`: it may well be right.
@@ -33,6 +34,13 @@ class Doubt:
 
     sentence: str
     remedy: Remedy
+    words: str = ""
+
+    def describe(self, *, is_private: bool) -> str:
+        """Return the sentence, with the words unless they are nobody's business."""
+        if is_private or not self.words:
+            return self.sentence
+        return f"{self.sentence.removesuffix('.')}: “{self.words[:_QUOTED]}”."
 
 
 def find_doubt(
@@ -46,9 +54,9 @@ def find_doubt(
     if speech.is_cut_off or (limit and speech.usage.output_tokens >= limit):
         return Doubt("The text reached the model's limit, so its end is probably missing.", "split")
     if echoed := find_echo(text, speech.prompt):
-        return Doubt(f"The text repeats what the model was told: “{echoed[:80]}”.", "repeat")
+        return Doubt("The text repeats what the model was told.", "repeat", echoed)
     if repeated := find_loop(text):
-        return Doubt(f"The text repeats itself: “{repeated[:80]}”.", "repeat")
+        return Doubt("The text repeats itself.", "repeat", repeated)
     heard = detect_language(text)
     if heard and language in KNOWN and heard != language:
         return Doubt(f"The text is in another language ({heard}) than the recording ({language}).", "repeat")

@@ -117,6 +117,7 @@ class Transcribe:
             await self._charge(job, chunk, bill)
         limit = model.capabilities.max_output_tokens
         doubt = await asyncio.to_thread(gates.find_doubt, speech, piece.spans, limit, hints.language)
+        is_private = job.target == "task"
         if doubt and doubt.remedy == "split" and _may_be_split(chunk, piece):
             await self.split(job, chunk)
             return None
@@ -124,7 +125,7 @@ class Transcribe:
             await self._store.update_chunk(
                 job.id, chunk.index, lambda row: row.model_copy(update={"rejected": chunk.rejected + 1})
             )
-            raise SuspectTextError(doubt.sentence)
+            raise SuspectTextError(doubt.describe(is_private=is_private))
         segments = await asyncio.to_thread(
             timing.time_segments,
             speech.text,
@@ -134,7 +135,8 @@ class Transcribe:
             piece.duration_seconds,
         )
         language = language_code(speech.language) or detect_language(speech.text)
-        return _Heard(segments, language, doubt.sentence if doubt else None, speech.request_id)
+        flag = doubt.describe(is_private=is_private) if doubt else None
+        return _Heard(segments, language, flag, speech.request_id)
 
     async def _charge(self, job: Job, chunk: Chunk, bill: Bill) -> None:
         """Add what a call has used up to the chunk, whatever becomes of its answer."""

@@ -28,7 +28,7 @@ def speech(text: str, output_tokens: int = 0, prompt: str = "", *, is_cut_off: b
 
 def doubt(text: str, seconds: float, language: str | None = None, prompt: str = "") -> tuple[str, str] | None:
     found = find_doubt(speech(text, prompt=prompt), [(0, seconds)], 2_000, language)
-    return None if found is None else (found.remedy, found.sentence)
+    return None if found is None else (found.remedy, found.describe(is_private=False))
 
 
 DIFFERENT = " ".join(f"w{n}" for n in range(1_500))

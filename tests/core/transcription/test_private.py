@@ -2,6 +2,8 @@
 
 from datetime import timedelta
 
+import pytest
+
 from core.caller import Caller, Origin
 from core.ids import new_id, now
 from core.storage.blobs import Container
@@ -11,6 +13,7 @@ from core.transcription.uploads import UploadRequest
 from core.wiring import Services
 from tests.audio import make_audio
 from tests.core.transcription.conftest import Complete
+from tests.scripted_ai import ScriptedAi, ok
 
 ORIGIN = Origin(address="192.0.2.1", request_id="test")
 
@@ -110,3 +113,19 @@ async def test_nothing_is_left_of_the_tasks_of_a_person_who_leaves(
         await holder.erase(owner_id)
     assert not await kept(services, owner_id, done, begun)
     assert (await services.transcription._store.job(begun.id)).status == "cancelled"
+
+
+async def test_no_word_of_a_private_recording_comes_to_those_who_mend_the_pipeline(
+    services: Services, complete: Complete, ai: ScriptedAi, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is odd about a text is said in logs and shown with its job, and may be told by mail and chat."""
+    caplog.set_level("INFO", "aloud")
+    ai.fail_with(ok("my secret diagnosis is " * 20))
+    try:
+        job = await complete((await drop(services, new_id(), new_id(), recording(10))).id)
+    finally:
+        ai.heal()
+    shown = await services.transcription.job(job.id)
+    assert (job.status, shown.parts[0].rejected, shown.card.flagged) == ("ready", 1, 1)
+    assert "repeats itself" in (shown.parts[0].flag or "")
+    assert "diagnosis" not in shown.model_dump_json() + caplog.text
