@@ -43,6 +43,10 @@ bench: setup .venv-peers/.ready ## measure, and print the table that the README 
 soak: setup ## kill and starve the pipeline for so long (make soak MINUTES=30 BOOKS=60) and compare its books
 	$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),30) --books $(or $(BOOKS),60) $(ARGS)
 
+.PHONY: fuzz
+fuzz: setup ## ingest damaged and absurd recordings, so many of each format (make fuzz N=500)
+	$(BIN)/python -m tests.fuzz --number $(or $(N),500) $(ARGS)
+
 .PHONY: setup
 setup: .venv/.ready node_modules/.ready ## install what the rest needs, into .venv and node_modules
 

@@ -142,8 +142,8 @@ def repeat_m4b(once: bytes, times: int) -> bytes:
     return target.getvalue()
 
 
-def make_png() -> bytes:
-    """Return a picture of 2 by 2 pixels."""
+def make_png(width: int = 2, height: int = 2) -> bytes:
+    """Return a picture of 2 by 2 pixels, whatever size it says to have."""
 
     def part(kind: bytes, content: bytes) -> bytes:
         return (
@@ -153,7 +153,7 @@ def make_png() -> bytes:
     pixels = zlib.compress((b"\0" + b"\x90\x30\x20" * 2) * 2)
     return (
         b"\x89PNG\r\n\x1a\n"
-        + part(b"IHDR", struct.pack(">IIBBBBB", 2, 2, 8, 2, 0, 0, 0))
+        + part(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
         + part(b"IDAT", pixels)
         + part(b"IEND", b"")
     )

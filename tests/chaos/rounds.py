@@ -14,7 +14,7 @@ from tests.chaos.storage import Storage
 from tests.chaos.storm import SETTINGS, Acts, Storm, log
 from tests.scripted_ai import ScriptedAi
 
-_AI_SECONDS = 0.2
+_AI_SECONDS = 0.6
 _FAULTY_SHARE = 0.4
 
 

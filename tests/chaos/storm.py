@@ -104,7 +104,8 @@ class Storm:
         """Do all acts, each after up to `most_calls` more calls of the AI, or after a lull."""
         for act in acts.shuffled(self.chance):
             await self._wait_for_calls(self.chance.randint(1, most_calls))
-            await asyncio.sleep(self.chance.uniform(0, 0.3))
+            if self.chance.random() < 0.5:  # else while that call is under way
+                await asyncio.sleep(self.chance.uniform(0, 1))
             log.info("%s", act.replace("_", " "))
             match act:
                 case "kill":
