@@ -138,6 +138,9 @@ class Checkout:
         except AloudError as error:
             if error.status >= 500 or isinstance(error, ThrottledError):
                 raise  # the same request may well succeed later
+            twin = await self._find_twin(caller, request, wish.voucher_code)
+            if twin is not None:
+                return await self._repeat(caller, request, twin), True
             return await self._refuse(caller, request, error)
         if isinstance(stored, Idempotency):
             return await self._repeat(caller, request, stored), True
@@ -260,6 +263,23 @@ class Checkout:
         titles = {item.book_id: item.title for item in order.items}
         said = [say_owned(titles[book_id], one) for book_id, one in owned.items()]
         raise ConflictError(" ".join(said) or "One of these books was being bought. Try again.")
+
+    async def _find_twin(
+        self, caller: Caller, request: OrderRequest, voucher_code: str | None
+    ) -> Idempotency | None:
+        """Return the same request that came at the same time and is about to use what is refused to this one.
+
+        To refuse that key would be to refuse both.
+        """
+        for wait in _WAITS if voucher_code else ():
+            is_reserved = await self._vouchers.is_reserved_by(caller.user_id, voucher_code or "")
+            known = await self._store.find_request(caller.user_id, request.key)
+            if known is not None:
+                return known.value
+            if not is_reserved:
+                break
+            await asyncio.sleep(wait)
+        return None
 
     async def _refuse(self, caller: Caller, request: OrderRequest, error: AloudError) -> tuple[Answer, bool]:
         """Keep an error as the answer of its key."""

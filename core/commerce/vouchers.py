@@ -31,6 +31,7 @@ _BUYER = "buyer_"
 _RACES = 40
 _LONGEST_WAIT = 0.1
 _GUESSES = 20
+_UNDER_WAY = timedelta(minutes=1)
 _SWEEP_AFTER = timedelta(hours=1)  # by then no request that reserved it is under way
 
 
@@ -123,6 +124,18 @@ class Vouchers:
             )
 
         await self._race(code, attempt)
+
+    async def is_reserved_by(self, user_id: str, text: str) -> bool:
+        """Tell whether a use is reserved for somebody's order that may still be about to be written."""
+        uses = self._table.each(
+            VoucherUse,
+            normalise_code(text),
+            _RESERVED,
+            condition="user_id eq @user_id and at gt @since",
+            user_id=user_id,
+            since=now() - _UNDER_WAY,
+        )
+        return [use async for use in uses] != []
 
     async def release(self, code: str, order_id: str) -> None:
         """Give back what was reserved for an order that came to nothing; nothing reserved is fine."""

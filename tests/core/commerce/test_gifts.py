@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -12,10 +13,11 @@ from pydantic import ValidationError
 from core.caller import Caller
 from core.catalog.models import Book, Money
 from core.commerce.giving import Gift, GiftWish
-from core.commerce.models import Item, Order, OrderRequest, OrderView, Payment
-from core.commerce.store import idempotency_key
+from core.commerce.models import Idempotency, Item, Order, OrderRequest, OrderView, Owned, Payment
+from core.commerce.store import CommerceStore, idempotency_key
 from core.errors import ConflictError, NotFoundError
 from core.ids import new_id, now, scoped_id
+from core.storage.tables import Stored
 from tests.core.commerce.conftest import Shop, Start
 from tests.faults import crash_everywhere
 
@@ -447,6 +449,46 @@ async def test_codes_that_cannot_be_used_are_told_before_anything_is_bought(shop
         assert answer.failure is not None
         assert (answer.failure.status, answer.failure.fields[0][0]) == (422, "voucher_code")
     assert await shop.orders_of(buyer) == []
+
+
+async def test_a_key_that_comes_twice_at_once_uses_a_voucher_once_and_is_not_refused(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second comes while the first has the last use and no order yet; it has to wait for that one."""
+    came_to_wait = asyncio.Event()
+    asked = 0
+
+    async def find_request(self: CommerceStore, user_id: str, key: str) -> Stored[Idempotency] | None:
+        nonlocal asked
+        asked += 1
+        if asked > 2:
+            came_to_wait.set()
+        return await real_find(self, user_id, key)
+
+    async def add_request(self: CommerceStore, user_id: str, key: str, request: Idempotency) -> None:
+        await real_add(self, user_id, key, request)
+        came_to_wait.set()
+
+    async def begin(
+        self: CommerceStore, order: Order, request: Idempotency, owned: Sequence[Owned]
+    ) -> Stored[Order]:
+        await came_to_wait.wait()
+        return await real_begin(self, order, request, owned)
+
+    real_find, real_add, real_begin = (
+        CommerceStore.find_request,
+        CommerceStore.add_request,
+        CommerceStore.begin,
+    )
+    monkeypatch.setattr(CommerceStore, "find_request", find_request)
+    monkeypatch.setattr(CommerceStore, "add_request", add_request)
+    monkeypatch.setattr(CommerceStore, "begin", begin)
+    ada, code = await shop.join(), await shop.make_voucher(max_uses_per_user=1)
+    await shop.put_in_cart(ada, await shop.stock())
+    answers = await asyncio.gather(*(shop.buy(ada, "one key", voucher_code=code) for _ in range(2)))
+    orders = {answer.order.id for answer, _ in answers if answer.order}
+    assert (len(orders), sorted(is_repeat for _, is_repeat in answers)) == (1, [False, True])
+    assert await shop.uses_of(code) == 1
 
 
 async def test_ten_checkouts_at_once_use_a_voucher_of_three_three_times(shop: Shop) -> None:
