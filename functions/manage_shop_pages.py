@@ -38,9 +38,10 @@ async def page_manage_orders(visit: Visit) -> func.HttpResponse:
 @page(blueprint, "manage/orders/{id}/refund", "POST", access="admin", secret=True)
 async def page_manage_refund(visit: Visit) -> func.HttpResponse:
     """Give the money of an order back, and take its books back."""
-    order_id = check_id(visit.request.route_params["id"])
+    order_id = visit.request.route_params["id"]
     try:
         form = read_own_form(visit)
+        check_id(order_id)
         reason = form.get("reason", "").strip()[:_MAX_REASON]
         order = await services().commerce.orders.refund(visit.user, order_id, reason, visit.origin)
     except AloudError as error:
