@@ -80,7 +80,7 @@ async def begin_upload(call: Call[UploadRequest, Any]) -> Reply:
     The address writes that one file and nothing else, for half an hour; GET gives another. What arrives there
     becomes this book, a new draft without `audiobook_id` (both take the role publisher), or with the purpose
     `task` a private task. 413 for a file that is too large, 415 for one that is no recording, 429 after too
-    much in a day.
+    much in a day. A private recording that is written again counts again.
     """
     upload, link = await call.services.uploads.begin(call.body, call.user, call.origin)
     return Reply(_reply(upload, link), status=201, headers={"Location": f"{API}/uploads/{upload.id}"})

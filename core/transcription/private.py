@@ -138,6 +138,9 @@ class Recordings:
         if upload is None:
             await self._make_task(owner_id, task_id, file_name)
         newest = await self._tasks.newest_job(owner_id, task_id)
+        mismatch = find_mismatch(upload, facts.size)
+        if upload is not None and newest not in (None, job_id) and await self._store.find(job_id) is None:
+            mismatch = mismatch or await self._announced.count_again(upload)
         job = await self._store.create(
             Job(
                 id=job_id,
@@ -154,7 +157,7 @@ class Recordings:
                 run_started_at=facts.modified,
                 updated_at=now(),
             ),
-            [_part(facts, file_name, find_mismatch(upload, facts.size))],
+            [_part(facts, file_name, mismatch)],
         )
         if job.status != "uploaded" or not await self._drops.holds(name, facts.etag):
             return None  # it is under way, or a newer version has come, which is told of by itself

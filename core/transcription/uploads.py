@@ -134,6 +134,14 @@ class Uploads:
         if not caller.is_admin:
             await self._reserve(caller.user_id, request.size_bytes, now())
 
+    async def count_again(self, upload: Upload) -> str | None:
+        """Count the bytes of a file that replaces what was announced; return why it is not taken, if so."""
+        try:
+            await self._reserve(upload.owner_id, upload.size, now())
+        except ThrottledError as error:
+            return error.detail
+        return None
+
     async def receive(self, request: UploadRequest, content: bytes, caller: Caller, origin: Origin) -> Upload:
         """Take a small file that was admitted; when it is written, the work starts as with any drop."""
         upload = await self._announce(request, caller, origin)

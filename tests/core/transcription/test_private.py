@@ -1,21 +1,32 @@
 """Private recordings in this process: how large they may be, and what is left of one that is deleted."""
 
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
 
 from core.caller import Caller, Origin
+from core.errors import NotFoundError
 from core.ids import new_id, now
+from core.settings import Settings
+from core.storage import StorageAccount, Watch
 from core.storage.blobs import Container
 from core.tasks.models import Clear
 from core.transcription.models import Job, Step
 from core.transcription.uploads import UploadRequest
-from core.wiring import Services
+from core.wiring import Services, build
+from localhost.azurite import Azurite
 from tests.audio import make_audio
 from tests.core.transcription.conftest import Complete
+from tests.faults import crash_everywhere
 from tests.scripted_ai import ScriptedAi, ok
 
+Begun = tuple[str, str, Job]
 ORIGIN = Origin(address="192.0.2.1", request_id="test")
+
+
+def environment(azurite: Azurite) -> dict[str, str]:
+    return {"AzureWebJobsStorage": azurite.connection_string, "JWT_SIGNING_KEY": "k" * 32}
 
 
 def recording(seconds: int) -> bytes:
@@ -60,6 +71,30 @@ async def test_a_file_of_another_size_than_announced_is_not_taken(services: Serv
     await services.transcription.run("ingest", Step(job_id=job.id))
     task = await services.tasks.task(person.user_id, upload.id)
     assert (task.status, "were announced" in (task.reason or "")) == ("rejected", True)
+
+
+async def test_a_file_that_is_written_again_counts_again(azurite: Azurite) -> None:
+    content = recording(2)
+    services = build(Settings.read(environment(azurite) | {"UPLOAD_GB_PER_DAY": f"{len(content) * 2.5e-9}"}))
+    person = Caller(user_id=new_id(), session_id="s", roles=frozenset({"listener"}))
+    request = UploadRequest(
+        purpose="task", filename="a.mp3", size_bytes=len(content), content_type="audio/mpeg"
+    )
+    try:
+        upload, _ = await services.uploads.begin(request, person, ORIGIN)
+        found = []
+        for _ in range(3):
+            await containers(services)[0].write(upload.blob_name, content, "audio/mpeg")
+            for _ in range(2):
+                await services.transcription.accept_drop("tasks", upload.blob_name)
+            task = await services.tasks.task(person.user_id, upload.id)
+            assert task.job_id is not None
+            await services.transcription.run("ingest", Step(job_id=task.job_id))
+            task = await services.tasks.task(person.user_id, upload.id)
+            found.append((task.status, (task.reason or "")[:14]))
+        assert found == [("transcribing", ""), ("transcribing", ""), ("rejected", "You can upload")]
+    finally:
+        await services.close()
 
 
 async def test_nothing_is_left_of_a_deleted_task(services: Services, complete: Complete) -> None:
@@ -129,3 +164,44 @@ async def test_no_word_of_a_private_recording_comes_to_those_who_mend_the_pipeli
     assert (job.status, shown.parts[0].rejected, shown.card.flagged) == ("ready", 1, 1)
     assert "repeats itself" in (shown.parts[0].flag or "")
     assert "diagnosis" not in shown.model_dump_json() + caplog.text
+
+
+async def test_a_deletion_that_is_cut_off_anywhere_leaves_all_or_nothing(azurite: Azurite) -> None:
+    """What a crash leaves, the message that was sent before it removes; or nothing has happened."""
+
+    def start(watch: Watch | None) -> Services:
+        settings = Settings.read(environment(azurite))
+        return build(settings, StorageAccount(settings, watch))
+
+    async def prepare(services: Services) -> Begun:
+        owner_id, task_id = new_id(), new_id()
+        job = await drop(services, owner_id, task_id, b"not read")
+        _, media, work = containers(services)
+        await media.write(f"{owner_id}/{task_id}/{job.id}/audio-0001.mp3", b"copied", "audio/mpeg")
+        await work.write(f"{job.id}/chunk_0000.json", b"{}", "application/json")
+        return owner_id, task_id, job
+
+    async def act(services: Services, begun: Begun) -> None:
+        owner_id, task_id, _ = begun
+        await services.recordings.delete(owner_id, [task_id])
+        await clear(services, owner_id, task_id)
+
+    async def check(services: Services, begun: Begun) -> None:
+        owner_id, task_id, job = begun
+        await clear(services, owner_id, task_id)
+        with suppress(NotFoundError):
+            await services.tasks.show(owner_id, task_id)
+            assert len(await kept(services, owner_id, job)) == 3
+
+    async def repeat(services: Services, begun: Begun) -> None:
+        with suppress(NotFoundError):
+            await act(services, begun)
+
+    async def check_done(services: Services, begun: Begun) -> None:
+        owner_id, task_id, job = begun
+        with pytest.raises(NotFoundError):
+            await services.tasks.task(owner_id, task_id)
+        assert not await kept(services, owner_id, job)
+        assert (await services.transcription._store.job(job.id)).status == "cancelled"
+
+    assert await crash_everywhere(start, prepare, act, check, repeat, check_done, reads=False)
