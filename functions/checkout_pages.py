@@ -1,5 +1,6 @@
 """The checkout's pages: a look at what it costs, then one press of a button that counts once."""
 
+import re
 import secrets
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +26,7 @@ blueprint = func.Blueprint()
 
 _FREE = "free"
 _MAX_KEY = 64
+_AMOUNT = re.compile(r"[0-9]{1,15}")
 _ADVICE = {
     "price-changed": "Nothing was bought. If you want it at this price, press the button once more.",
     "payment-declined": "Nothing was paid. Try another way to pay, or this one again.",
@@ -146,7 +148,7 @@ def _given(form: Form) -> list[str]:
 
 def _read_wish(form: Form) -> CheckoutWish:
     amount, currency = form.get("total", ""), form.get("total_currency", "")
-    if not amount.isascii() or not amount.isdigit() or chosen_currency(currency) is None:
+    if not _AMOUNT.fullmatch(amount) or chosen_currency(currency) is None:
         raise MalformedRequestError(_PAGE_IS_BROKEN)
     fields: dict[str, Any] = {
         "payment_method": form.get("payment_method", _FREE),

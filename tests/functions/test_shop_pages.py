@@ -96,6 +96,8 @@ async def test_a_book_is_bought_once_however_often_the_form_is_sent(
     assert 'data-count="1"' in cart
     fields = await buyer.review()
     assert (fields["total"], fields["total_currency"]) == ("1299", "USD")
+    broken = fields | {"total": "9" * 5000}
+    assert (await buyer.post("/checkout/pay", **broken, **PLAY_MONEY))[0] == 400
     answers = await asyncio.gather(*(buyer.post("/checkout/pay", **fields, **PLAY_MONEY) for _ in range(2)))
     assert {status for status, _, _ in answers} == {303}
     (target,) = {target.partition("?")[0] for _, _, target in answers}
