@@ -19,7 +19,7 @@ BLOCK_BYTES = 4 * 1024 * 1024
 MAX_DEFLATED_BYTES = 2 * BLOCK_BYTES
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*]+')
 _INVISIBLE = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
-_RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(?=\.|$)")
+_RESERVED = re.compile(r"(?i)(con(?:in\$|out\$)?|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(?= *(?:\.|$))")
 _NAME_BYTES = 120
 
 

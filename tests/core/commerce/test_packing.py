@@ -108,6 +108,8 @@ def test_all_blocks_have_names_of_one_length_and_no_two_the_same() -> None:
         ("ends. . ", "ends"),
         ("CON", "CON_"),
         ("nul.tar", "nul_.tar"),
+        ("aux .mp3", "aux_ .mp3"),
+        ("ConIn$", "ConIn$_"),
         ("Console", "Console"),
         ("a\x00b\x01c\x7f", "abc"),
         ("line\nbreak\tand\u00a0space", "line break and space"),
