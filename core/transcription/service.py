@@ -117,23 +117,25 @@ class Transcription:
     async def wake_stalled(self) -> int:
         """Start again the jobs that have had no news for a long time; return how many.
 
-        Those that wait for a budget ask for it again, and what crashes have left reserved is given back.
-        While the pipeline rests, its messages wait and none is added to them.
+        Those that wait for a budget ask for it again, the oldest first, once what crashes have left reserved
+        is given back. While the pipeline rests, its messages wait and none is added to them.
         """
-        count = 0
+        await self._costs.settle_all()
         if (await self._operations.switch.look()).is_paused:
-            await self._costs.settle_all()
-            return count
+            return 0
+        count = 0
+        waiting: list[Job] = []
         async for job in self._store.stalled(now() - self._stalled):
             if job.status == "waiting":
-                await self._steps.send(self._progress.first_call(job))
+                waiting.append(job)
                 continue
             _log.warning("job %s has had no news since %s and is started again", job.id, job.updated_at)
             await self._targets[job.target].follow(job)  # whoever made it may not have come that far
             await self._store.update(job.id, lambda j: j.model_copy(update={"woken_at": now()}))
             await self._steps.drive(job)
             count += 1
-        await self._costs.settle_all()
+        for job in reversed(waiting):
+            await self._steps.send(self._progress.first_call(job))
         return count
 
     # What administrators ask

@@ -10,6 +10,7 @@ from core.ids import new_id, now
 from core.operations.models import Sum
 from core.settings import Settings
 from core.transcription.models import Chunk, Job, Step
+from core.transcription.progress import Messages
 from core.wiring import Services, build
 from localhost.azurite import Azurite
 from tests.audio import make_audio
@@ -160,3 +161,26 @@ async def test_what_is_ended_while_it_asks_for_money_gives_it_back(azurite: Azur
         assert await sums(services) == before
     finally:
         await services.close()
+
+
+async def test_who_has_waited_longest_asks_first(azurite: Azurite, ai: ScriptedAi) -> None:
+    poor = join(azurite, ai, BUDGET_DOLLARS="0.000001")
+    steps = poor.transcription._steps
+    send = steps.send
+    asked: list[str] = []
+
+    async def send_and_tell(messages: Messages) -> None:
+        asked.extend(step.job_id for _, step in messages)
+        await send(messages)
+
+    try:
+        jobs = [await run(poor, (await drop(poor)).id) for _ in range(3)]
+        assert {job.status for job in jobs} == {"waiting"}
+        steps.send = send_and_tell  # type: ignore[method-assign]
+        await poor.transcription.wake_stalled()
+        came = {job.id: job.created_at for job in jobs}
+        assert [came[job_id] for job_id in asked if job_id in came] == sorted(came.values())
+        for job in jobs:
+            await poor.transcription.cancel(job.id)
+    finally:
+        await poor.close()
