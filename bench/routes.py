@@ -482,7 +482,8 @@ async def _walk_shop_pages(walk: Walk, book: dict[str, Any]) -> str:
         await walk.visit("page_cart", "GET", "/cart")
         await walk.visit("page_checkout", "GET", "/checkout")
         await walk.visit("page_checkout_review", "POST", "/checkout", data=own)
-        paid = {"key": method, "total": "999", "total_currency": "USD", "payment_method": method}
+        shown = {"books": book["id"], "total": "999", "total_currency": "USD"}
+        paid = shown | {"key": method, "payment_method": method}
         await walk.visit("page_checkout_pay", "POST", "/checkout/pay", data=own | paid)
         page = await walk.visit("page_orders", "GET", "/orders")
         order = re.findall(r'"(/orders/[^"]+)"', page)[0]

@@ -8,7 +8,7 @@ from typing import Any
 import azure.functions as func
 
 from core.commerce.giving import GiftWish
-from core.commerce.models import Answer, CheckoutWish, ExpectedTotal, Failure
+from core.commerce.models import MAX_BOOKS, Answer, CheckoutWish, ExpectedTotal, Failure
 from core.errors import (
     AloudError,
     ConflictError,
@@ -16,6 +16,7 @@ from core.errors import (
     MalformedRequestError,
     ThrottledError,
 )
+from core.ids import is_id
 from functions.forms import Form, explain, faults, parse, read_own_form
 from functions.http import check_id
 from functions.page import Visit, local_path, page, redirect, retry_after
@@ -88,12 +89,12 @@ async def page_checkout_review(visit: Visit) -> func.HttpResponse:
 
 @page(blueprint, "checkout/pay", "POST", access="listener", secret=True)
 async def page_checkout_pay(visit: Visit) -> func.HttpResponse:
-    """Buy what the cart holds, once for each page that was looked at, and lead to the order."""
+    """Buy what the page has shown, whatever the cart holds by now, once; and lead to the order."""
     form = read_own_form(visit)
     try:
         wish = _read_wish(form)
         answer, _ = await services().commerce.checkout.check_out(
-            visit.user, _read_key(form), wish, visit.request_id
+            visit.user, _read_key(form), wish, visit.request_id, only=_read_books(form)
         )
     except AloudError as error:
         if isinstance(error, InvalidError) and "Idempotency-Key" in dict(error.fields):
@@ -127,6 +128,13 @@ def _read_key(form: Form) -> str:
     if not key or len(key) > _MAX_KEY or not key.isascii() or not key.isprintable():
         raise MalformedRequestError(_PAGE_IS_BROKEN)
     return f"page-{key}"
+
+
+def _read_books(form: Form) -> list[str]:
+    book_ids = list(dict.fromkeys(form.get("books", "").split()))
+    if not 0 < len(book_ids) <= MAX_BOOKS or not all(map(is_id, book_ids)):
+        raise MalformedRequestError(_PAGE_IS_BROKEN)
+    return book_ids
 
 
 def _read_gift(form: Form) -> GiftWish | None:

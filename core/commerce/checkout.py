@@ -158,10 +158,10 @@ class Checkout:
         for book_id in book_ids:
             stored = found.get(book_id)
             if stored is None or not sellable(stored.value):
-                if named:  # who names a draft learns nothing of it
+                if stored is None or book_id not in _books_of(cart):  # who names a draft learns nothing of it
                     raise ConflictError(f"The book {book_id} is not on sale any more.")
-                title = f"“{stored.value.title}”" if stored else f"The book {book_id}"
-                raise ConflictError(f"{title} is not on sale any more. Take it out of the cart.")
+                title = stored.value.title
+                raise ConflictError(f"“{title}” is not on sale any more. Take it out of the cart.")
         return [found[book_id] for book_id in book_ids]
 
     async def _find_voucher(self, caller: Caller, code: str | None) -> Voucher | None:

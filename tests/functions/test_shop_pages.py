@@ -116,6 +116,24 @@ async def test_a_book_is_bought_once_however_often_the_form_is_sent(
         assert (await other.post("/checkout/pay", **fields, **PLAY_MONEY))[0] == 403  # another's form
 
 
+async def test_what_is_bought_is_what_the_page_has_shown(aloud: Aloud, buyer: Buyer, dear: Book) -> None:
+    """The cart changes in another window, to a book of the same price."""
+    other = await publish(aloud, title="As dear", price=Money(amount=1299))
+    await buyer.add(dear)
+    fields = await buyer.review()
+    cart = await buyer.read("/cart")
+    await buyer.post("/cart/remove", **form_of(cart, "/cart/remove"))
+    await buyer.add(other)
+    _, _, target = await buyer.post("/checkout/pay", **fields, **PLAY_MONEY)
+    order = await buyer.read(target.partition("?")[0])
+    assert "A dear &lt;book&gt;" in order
+    assert "As dear" not in order
+    assert "As dear" in await buyer.read("/cart")
+    for books in ("", "x", " ".join(new_id() for _ in range(51))):
+        broken = fields | {"books": books}
+        assert (await buyer.post("/checkout/pay", **broken, **PLAY_MONEY))[0] == 400
+
+
 async def test_what_cannot_be_bought_is_told_on_the_page_and_costs_nothing(
     aloud: Aloud, buyer: Buyer
 ) -> None:
