@@ -2,6 +2,7 @@
 
 import io
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import cast
@@ -16,6 +17,7 @@ from av.packet import Packet
 from av.stream import Stream
 from numpy.typing import NDArray
 
+from core.errors import RejectedAudioError
 from core.transcription.audio import SAMPLE_RATE
 from core.transcription.blocks import Source
 
@@ -27,6 +29,8 @@ CONTAINERS = {"mp3": "mp3", "mov,mp4,m4a,3gp,3g2,mj2": "mp4", "flac": "flac", "o
 RUN_UP_SECONDS = 0.5
 # Packets further apart than this have lost something between them.
 _GAP_SECONDS = 0.005
+# Of a thread's own time, which only files that are made to hurt need.
+OPENING_SECONDS = 15.0
 # Reading errors in a row, after which the rest of a file is taken for lost.
 _MAX_FAILURES = 100
 
@@ -36,6 +40,22 @@ _one_mp4 = threading.Lock()
 
 class UnreadableError(Exception):
     """libav cannot open the file, or finds no audio in it."""
+
+
+class _Hurried:
+    """A source that ends the opening of a file which takes too long, as thousands of tags or tables do."""
+
+    def __init__(self, source: Source) -> None:
+        self.seek, self.tell = source.seek, source.tell
+        self.is_open = False
+        self._read = source.read
+        self._end = time.thread_time() + OPENING_SECONDS
+
+    def read(self, size: int) -> bytes:
+        """Raises RejectedAudioError."""
+        if not self.is_open and time.thread_time() > self._end:
+            raise RejectedAudioError("This file says more of itself than Aloud can read: remove its tags.")
+        return self._read(size)
 
 
 @contextmanager
@@ -54,9 +74,11 @@ def open_container(source: Source, container: str | None = None) -> Iterator[Inp
         # The full edit list doubles the memory of a long m4b.
         "advanced_editlist": "0",
     }
+    hurried = _Hurried(source)
     with _one_mp4 if head[4:8] == b"ftyp" else nullcontext():
         try:
-            opened = av.open(source, "r", format=container, options=options, metadata_errors="replace")
+            opened = av.open(hurried, "r", format=container, options=options, metadata_errors="replace")
+            hurried.is_open = True
         except av.error.FFmpegError as error:
             raise UnreadableError(str(error)) from error
         with opened:

@@ -13,6 +13,7 @@ from av.video.stream import VideoStream
 from core.errors import RejectedAudioError
 from core.transcription.audio import Chapter, Probe
 from core.transcription.blocks import Source
+from core.transcription.comments import check_comments
 from core.transcription.decoding import (
     CONTAINERS,
     UnreadableError,
@@ -70,6 +71,7 @@ def probe(source: Source) -> Probe:
     head = source.read(_HEAD_BYTES)
     if not head:
         raise RejectedAudioError("The file is empty.")
+    check_comments(source)
     try:
         with open_audio(source) as (opened, stream):
             return _read(opened, stream, _declared_growth(source, head))

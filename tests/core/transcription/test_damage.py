@@ -54,3 +54,29 @@ def test_damage_ends_as_a_reason_or_as_a_book(kind: str) -> None:
         assert piece.duration_seconds == pytest.approx(plan.duration_seconds, abs=0.01), number
         assert out.getvalue().startswith(b"fLaC")
     assert ends["book"], "the damage was too much to prove anything"
+
+
+@pytest.mark.parametrize("kind", ["flac", "vorbis", "opus"])
+def test_tags_by_the_thousand_are_refused_before_they_are_read(kind: str) -> None:
+    tags = {f"key {number}": "value" for number in range(5_100)}
+    with pytest.raises(RejectedAudioError, match="too many tags"):
+        audio.probe(io.BytesIO(make_audio(kind, SECONDS, sounds=[(0.5, 5.5)], tags=tags, rate=16_000)))
+
+
+def test_a_file_whose_tags_take_too_long_to_read_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    tags = {f"key {number}": "value" for number in range(2_000)}
+    content = make_audio("mp3", SECONDS, sounds=[(0.5, 5.5)], tags=tags, rate=16_000)
+    assert len(audio.probe(io.BytesIO(content)).tags) == 2_000
+    monkeypatch.setattr("core.transcription.decoding.OPENING_SECONDS", 0.0)
+    with pytest.raises(RejectedAudioError, match="remove its tags"):
+        audio.probe(io.BytesIO(content))
+
+
+def test_a_flac_whose_count_of_tags_is_damaged_is_read_all_the_same() -> None:
+    whole = make_audio("flac", SECONDS, sounds=[(0.5, 5.5)], rate=16_000)
+    length = whole.index(b"Lavf") - 4
+    count = length + 4 + whole[length]
+    for at in (length + 3, count + 3):
+        damaged = bytearray(whole)
+        damaged[at] = 0x7F
+        assert audio.probe(io.BytesIO(bytes(damaged))).codec == "flac"
