@@ -133,7 +133,7 @@ class Recordings:
         except NotFoundError:
             return None
         upload = await self._announced.of_task(task_id)
-        file_name = upload.file_name if upload else rest
+        file_name = upload.file_name if upload else PurePosixPath(name).name
         job_id = derived_id(facts.modified, "job", self._drops.name, name, facts.etag)
         if upload is None:
             await self._make_task(owner_id, task_id, file_name)

@@ -71,7 +71,13 @@ class Transcription:
         self._workshop.close()
 
     async def accept_drop(self, container: str, name: str, traceparent: str | None = None) -> Job | None:
-        """Start the work on a dropped file; see `Drops.accept` and `Recordings.accept`."""
+        """Start the work on a dropped file; see `Drops.accept` and `Recordings.accept`.
+
+        A name with dots for a folder is not followed: on its way to the storage it would become another's.
+        """
+        if not {".", ".."}.isdisjoint(name.split("/")):
+            _log.warning("ignored a drop in %s whose name leads elsewhere", container)
+            return None
         if container == self._recordings.container:
             return await self._recordings.accept(name, traceparent)
         return await self._drops.accept(container, name, traceparent)

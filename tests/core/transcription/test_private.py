@@ -73,6 +73,25 @@ async def test_a_file_of_another_size_than_announced_is_not_taken(services: Serv
     assert (task.status, "were announced" in (task.reason or "")) == ("rejected", True)
 
 
+async def test_a_name_that_leads_to_anothers_folder_is_not_followed(services: Services) -> None:
+    owner_id, task_id, other_id = new_id(), new_id(), new_id()
+    await containers(services)[0].write(f"{owner_id}/{task_id}/a.mp3", b"mine", "audio/mpeg")
+    for folder in (f"{other_id}/{new_id()}/../..", f"{other_id}/..", "."):
+        name = f"{folder}/{owner_id}/{task_id}/a.mp3"
+        assert await services.transcription.accept_drop("tasks", name) is None
+        assert await services.transcription.accept_drop("uploads", name) is None
+    assert await services.tasks.page(other_id, 1) == ([], None)
+
+
+async def test_a_recording_in_a_folder_of_its_task_is_called_as_its_file_is(services: Services) -> None:
+    owner_id, task_id = new_id(), new_id()
+    name = f"{owner_id}/{task_id}/disc 1/Interview.mp3"
+    await containers(services)[0].write(name, b"not read", "audio/mpeg")
+    assert await services.transcription.accept_drop("tasks", name) is not None
+    task = await services.tasks.task(owner_id, task_id)
+    assert (task.name, task.file_name) == ("Interview", "Interview.mp3")
+
+
 async def test_a_file_that_is_written_again_counts_again(azurite: Azurite) -> None:
     content = recording(2)
     services = build(Settings.read(environment(azurite) | {"UPLOAD_GB_PER_DAY": f"{len(content) * 2.5e-9}"}))
