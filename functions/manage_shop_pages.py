@@ -6,7 +6,6 @@ from typing import Any
 
 import azure.functions as func
 
-from core.catalog.models import Money
 from core.commerce.discounts import Voucher
 from core.commerce.models import Order, show
 from core.commerce.pricing import decimals_of
@@ -131,7 +130,7 @@ def _read_time(name: str, text: str) -> datetime | None:
         raise InvalidError("Check the times.", ((name, "Write it as 2026-12-24T18:00."),)) from None
 
 
-def _read_amount(form: Form) -> Money:
+def _read_amount(form: Form) -> dict[str, Any]:
     currency = form.get("currency", "").strip().upper()
     if chosen_currency(currency) is None:
         raise InvalidError("Check the amount.", (("currency", "Three letters, as USD."),))
@@ -141,7 +140,7 @@ def _read_amount(form: Form) -> Money:
             raise InvalidOperation
     except InvalidOperation:
         raise InvalidError("Check the amount.", (("amount", "An amount over 0, as 5.00."),)) from None
-    return Money(amount=int(amount), currency=currency)
+    return {"amount": int(amount), "currency": currency}
 
 
 async def _vouchers_page(

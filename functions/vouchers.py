@@ -4,7 +4,15 @@ from datetime import datetime
 from typing import Annotated, Any, Self
 
 import azure.functions as func
-from pydantic import AfterValidator, AwareDatetime, BaseModel, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 
 from core.catalog.models import Money
 from core.commerce.discounts import Voucher
@@ -27,11 +35,19 @@ _BookId = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
 _Uses = Annotated[int, Field(ge=1, le=1_000_000_000)]
 
 
+class TakenOff(Money):
+    """What an order gets cheaper by, in minor units of its currency."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    amount: int = Field(gt=0, le=10_000_000)
+
+
 class VoucherTerms(Payload):
     """What a voucher is worth, and to whom: either `percent` or `amount`. What is left out is no limit."""
 
     percent: int | None = Field(None, ge=1, le=100)
-    amount: Money | None = Field(None, description="Only for orders in this currency.")
+    amount: TakenOff | None = Field(None, description="Only for orders in this currency.")
     audiobook_ids: list[_BookId] = Field([], max_length=200, description="Empty: every book.")
     starts_at: AwareDatetime | None = None
     expires_at: AwareDatetime | None = None
@@ -43,8 +59,6 @@ class VoucherTerms(Payload):
     def check_worth(self) -> Self:
         if (self.percent is None) == (self.amount is None):
             raise ValueError("Set either percent or amount.")
-        if self.amount is not None and self.amount.amount == 0:
-            raise ValueError("An amount is over 0.")
         if self.starts_at and self.expires_at and self.starts_at >= self.expires_at:
             raise ValueError("It starts before it expires.")
         return self

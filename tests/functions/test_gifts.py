@@ -7,11 +7,13 @@ from typing import Any
 import aiohttp
 import pytest
 import pytest_asyncio
+from pydantic import ValidationError
 
 from core.catalog.models import Book, Money
 from core.ids import new_id, now
 from core.settings import Settings
 from core.wiring import build
+from functions.vouchers import VoucherTerms
 from tests.aloud import Aloud
 from tests.person import PASSWORD, Person
 
@@ -218,3 +220,22 @@ async def test_a_late_payment_is_made_on_the_providers_page(
         assert "Back to the shop" in page
         assert ("This is paid." in page) == (answer == "pay")
     assert (await read(browser, "/pay/a.b.c"))[0] == 404
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        {},
+        {"percent": 0},
+        {"percent": 101},
+        {"percent": 10, "amount": {"amount": 1}},
+        {"amount": {"amount": 0}},
+        {"amount": {"amount": 10_000_001}},
+        {"amount": {"amount": 1, "currency": "usd"}},
+        {"amount": {"amount": 1, "percent": 100}},
+        {"percent": 10, "uses": -5},
+    ],
+)
+def test_terms_of_a_voucher_that_mean_nothing_are_refused(terms: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        VoucherTerms.model_validate(terms)
