@@ -283,13 +283,14 @@ class Tasks:
             yield task.id, json.dumps(content, indent=2, ensure_ascii=False).encode()
 
     async def erase(self, owner_id: str) -> None:
-        """Remove all tasks of a person. Safe to repeat."""
+        """Remove all tasks of a person, one by one: where it is cut off, the next time goes on from there."""
         tasks = [stored.value async for stored in self._store.all(owner_id)]
         for start in range(0, len(tasks), _MESSAGE_IDS):
             ids = tuple(task.id for task in tasks[start : start + _MESSAGE_IDS])
             await self._queues.send(QUEUE, Clear(owner_id=owner_id, ids=ids), LATE.total_seconds())
         for task in tasks:
             await self.forget(task)
+            await self._store.clear(owner_id, task.id)
         await self._store.erase(owner_id)
 
     # In the background

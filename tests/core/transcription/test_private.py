@@ -166,6 +166,7 @@ async def test_nothing_is_left_of_the_tasks_of_a_person_who_leaves(
     for holder in services.accounts.holdings.holders:
         await holder.erase(owner_id)
     assert not await kept(services, owner_id, done, begun)
+    assert [task async for task in services.tasks._store.all(owner_id)] == []
     assert (await services.transcription._store.job(begun.id)).status == "cancelled"
 
 
