@@ -6,7 +6,7 @@ import re
 import shutil
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Self
@@ -20,6 +20,7 @@ STORAGE = "AzureWebJobsStorage"
 """The setting in which the app finds its storage."""
 SERVICES = ("blob", "queue", "table")
 USUAL_PORTS = (10000, 10001, 10002)
+ANY_PORTS = (0, 0, 0)
 READY = re.compile(r"Azurite \w+ service is successfully listening at (\S+)")
 MESSAGE = re.compile(r"message in (\S+) after (\d+)")
 ACCOUNT = "devstoreaccount1"
@@ -60,15 +61,22 @@ class Azurite:
         """
         node = find_node()
         if ephemeral:
-            async with cls._run([node, str(SCRIPT), "--inMemoryPersistence"], (0, 0, 0)) as azurite:
+            async with cls._run([node, str(SCRIPT), "--inMemoryPersistence"], ANY_PORTS) as azurite:
                 yield azurite
             return
         folder = make_folder(data / "azurite")
         with (folder / "lock").open("w") as lock:
             await take_lock(lock, folder)
-            ports = USUAL_PORTS if all(map(is_free, USUAL_PORTS)) else (0, 0, 0)
+            ports = USUAL_PORTS if all(map(is_free, USUAL_PORTS)) else ANY_PORTS
             command = [node, str(SCRIPT), "--location", str(folder)]
-            async with cls._run(command, ports, lock.fileno()) as azurite:
+            async with AsyncExitStack() as stack:
+                try:
+                    azurite = await stack.enter_async_context(cls._run(command, ports, lock.fileno()))
+                except AzuriteError as error:
+                    if ports == ANY_PORTS or "EADDRINUSE" not in str(error):
+                        raise
+                    # somebody has taken one since it was looked at
+                    azurite = await stack.enter_async_context(cls._run(command, ANY_PORTS, lock.fileno()))
                 yield azurite
 
     @classmethod

@@ -34,24 +34,30 @@ class Desk:
     account: StorageAccount
     connection: str
     told: list[tuple[str, str]] = field(default_factory=list)
+    raised: set[str] = field(default_factory=set)
+
+    async def raise_one(self, kind: str, title: str, target: str, at: datetime) -> None:
+        alert = await self.alerts.raise_(kind, title, "The AI was away.", target, at)
+        self.raised.add(alert.id)
 
     async def raise_some(self, count: int, kind: str) -> None:
         for number in range(count):
-            title, target = f"Book {number} has failed", new_id()
-            await self.alerts.raise_(kind, title, "The AI was away.", target, now() - timedelta(hours=1))
+            await self.raise_one(kind, f"Book {number} has failed", new_id(), now() - timedelta(hours=1))
 
     async def tell(self, _: str, title: str, detail: str, __: datetime, ___: str) -> None:
         self.told.append((title, detail))
 
     async def queued(self) -> list[Notice]:
-        """Take the messages that can be seen, which those that wait cannot."""
+        """Take the messages about these alerts that can be seen, which those that wait cannot."""
         queue = QueueClient.from_connection_string(
             self.connection, "notify", message_decode_policy=TextBase64DecodePolicy()
         )
         async with queue:
             found = []
             async for message in queue.receive_messages(visibility_timeout=600):
-                found.append(Notice.model_validate_json(message.content))
+                notice = Notice.model_validate_json(message.content)
+                if notice.alert is None or notice.alert[1].rpartition("_")[2] in self.raised:
+                    found.append(notice)
                 await queue.delete_message(message)
             return found
 
@@ -83,7 +89,7 @@ async def test_the_first_is_told_at_once_and_the_rest_together(desk: Desk) -> No
 async def test_kinds_do_not_wait_for_each_other_and_the_same_alert_is_one(desk: Desk) -> None:
     at = now()
     for kind in ("a", "b", "b"):
-        await desk.alerts.raise_(kind, "Poison", "Look.", "here", at)
+        await desk.raise_one(kind, "Poison", "here", at)
     assert len([notice for notice in await desk.queued() if notice.alert]) == 2
     listed, _ = await desk.alerts.newest(10, None)
     assert sorted(alert.kind for alert in listed) == ["a", "b"]
