@@ -376,6 +376,9 @@ async def _walk_books(walk: Walk, ready: dict[str, Any]) -> None:
     text = f"{books}/{ready['id']}/transcript"
     mended = {"segments": [{"index": 0, "text": "Mended."}]}
     await walk.ask("change_book_transcript", "PATCH", text, token=admin, json=mended)
+    await walk.ask(
+        "replace_transcript_segment", "PUT", f"{text}/segments/0", token=admin, json={"text": "Mended."}
+    )
     await walk.ask("list_transcript_versions", "GET", f"{text}/versions", token=admin)
     await walk.ask("get_transcript_version", "GET", f"{text}/versions/1", token=admin)
     await walk.ask("restore_transcript_version", "POST", f"{text}/versions/1/restore", token=admin)

@@ -6,9 +6,9 @@ import azure.functions as func
 from pydantic import BaseModel
 
 from core.errors import NotFoundError
-from core.transcription.revising import TranscriptPatch
+from core.transcription.revising import SegmentText, SegmentWords, TranscriptPatch
 from core.transcription.versions import VersionView
-from functions.http import API, Call, Reply, check_id, endpoint
+from functions.http import API, Call, Payload, Reply, check_id, endpoint
 
 blueprint = func.Blueprint()
 
@@ -21,10 +21,17 @@ class VersionList(BaseModel):
     items: list[VersionView]
 
 
-def _number(call: Call[Any, Any]) -> int:
-    text = call.params["version"]
+class SegmentRequest(Payload):
+    """What a segment says; with `version` only if that is the current one."""
+
+    text: SegmentWords
+    version: int | None = None
+
+
+def _number(call: Call[Any, Any], name: str = "version") -> int:
+    text = call.params[name]
     if not (text.isascii() and text.isdigit() and len(text) <= 6):
-        raise NotFoundError("There is no such version.")
+        raise NotFoundError(f"There is no such {name}.")
     return int(text)
 
 
@@ -44,6 +51,26 @@ async def change_book_transcript(call: Call[TranscriptPatch, Any]) -> VersionVie
     """
     book_id = check_id(call.params["id"])
     return await call.services.revisions.edit(book_id, call.body, call.user, call.origin)
+
+
+@endpoint(
+    blueprint,
+    "PUT",
+    f"{_PATH}/segments/{{index}}",
+    access="publisher-of-it",
+    body=SegmentRequest,
+    reply=VersionView,
+    failures=(409,),
+)
+async def replace_transcript_segment(call: Call[SegmentRequest, Any]) -> VersionView:
+    """Give one segment of a transcript another text; that makes a new version.
+
+    409 without a transcript, and where `version` is given and not the current one any more.
+    """
+    book_id, index = check_id(call.params["id"]), _number(call, "index")
+    segment = SegmentText(index=index, text=call.body.text)
+    patch = TranscriptPatch(segments=[segment], version=call.body.version)
+    return await call.services.revisions.edit(book_id, patch, call.user, call.origin)
 
 
 @endpoint(

@@ -22,13 +22,16 @@ from core.transcription.writing import write_forms
 _TRIES = 5
 
 
+SegmentWords = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000)]
+
+
 class SegmentText(BaseModel):
     """What a segment says."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     index: int = Field(ge=0)
-    text: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000)]
+    text: SegmentWords
 
 
 class TranscriptPatch(BaseModel):

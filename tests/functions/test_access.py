@@ -139,7 +139,7 @@ class World:
         route = f"{question.method} {question.path.removeprefix(API)}"
         await player.prepare(route)
         about = self.ids.get(f"{question.about} of {caller}") or self.ids.get(question.about, "")
-        path = re.sub(r"{\w+}", about, question.path.replace("{version}", "1"))
+        path = re.sub(r"{\w+}", about, question.path.replace("{version}", "1").replace("{index}", "0"))
         sent = SENT[route](self, player) if route in SENT else {}
         headers = {"Authorization": f"Bearer {player.token}"} if player.token else {}
         headers |= sent.pop("headers", {})
@@ -471,6 +471,7 @@ SENT: dict[str, Callable[[World, Player], dict[str, Any]]] = {
     "POST /audiobooks": lambda _, __: {"json": {"title": "New"}},
     "PUT /audiobooks/{id}": lambda _, __: {"json": {"title": "Replaced", "price": {"amount": 1299}}},
     "PATCH /audiobooks/{id}": lambda _, __: {"json": {"subtitle": "Patched"}},
+    "PUT /audiobooks/{id}/transcript/segments/{index}": lambda _, __: {"json": {"text": new_id()}},
     "PATCH /audiobooks/{id}/transcript": lambda _, __: {"json": {"segments": [{"index": 0, "text": WORDS}]}},
     "PUT /audiobooks/{id}/chapters": lambda _, __: {"json": {"items": []}},
     "POST /audiobooks/{id}/cover": lambda _, __: {
