@@ -43,7 +43,7 @@ _log = logging.getLogger("aloud.catalog")
 TranscriptForm = Literal["json", "txt", "srt", "vtt"]
 TermKind = Literal["author", "narrator", "genre", "series"]
 QUEUE = "catalog"
-STREAM_LIFE = timedelta(hours=4)
+STREAM_LIFE = timedelta(minutes=30)
 
 
 class CatalogNews(BaseModel):

@@ -27,7 +27,7 @@ from core.transcription.uploads import Uploads, find_mismatch
 
 _log = logging.getLogger("aloud.pipeline")
 
-_LINK_LIFE = timedelta(hours=4)
+_LINK_LIFE = timedelta(minutes=30)
 _LOOK_SECONDS = 0.5
 
 
