@@ -219,7 +219,7 @@ def build(settings: Settings, account: StorageAccount | None = None) -> Services
     costs = Costs(operations, jobs, targets, models)
     progress = Progress(jobs, targets, costs)
     renewal = Renewal(settings, jobs, targets)
-    finish = Finish(jobs, progress, targets, renewal)
+    finish = Finish(jobs, progress, costs, targets, renewal)
     steps = Steps(
         settings,
         jobs,
@@ -228,7 +228,7 @@ def build(settings: Settings, account: StorageAccount | None = None) -> Services
         operations,
         {
             "ingest": Ingest(settings, jobs, progress, workshop, targets, costs).run,
-            "transcribe": Transcribe(jobs, progress, workshop, targets, models).run,
+            "transcribe": Transcribe(jobs, progress, costs, workshop, targets, models).run,
             "assemble": Assemble(jobs, progress, workshop, targets).run,
             "enrich": finish.enrich,
             "index": finish.index,

@@ -301,7 +301,8 @@ async def get_series(call: Call[None, LimitQuery]) -> Reply:
 async def stream_book(call: Call[None, StreamQuery]) -> Reply:
     """Go to the audio, which serves ranges; `part` picks a file of a book in several.
 
-    The address ends after half an hour; ask again for another. With `redirect=false`: 200 and the address as JSON.
+    The address ends after half an hour; ask again for another. With `redirect=false`: 200 and the
+    address as JSON.
     """
     link = await call.services.catalog.stream(check_id(call.params["id"]), call.caller, call.query.part)
     return lead_to(link, call.query)

@@ -15,6 +15,8 @@ from localhost.errors import HostConfigError
 READY = re.compile(r"listening on (\S+)")
 _CONFIGURED = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "AZURE_OPENAI_ENDPOINT")
 _MODELS = ("SPEECH", "TEXT")
+# All calls under way share this machine's cores, so each asks for little and may wait for long.
+_OFFLINE_PACE = {"CHUNK_SECONDS": "120", "AI_TIMEOUT_SECONDS": "540"}
 
 
 def load_local_settings(folder: Path) -> None:
@@ -69,6 +71,8 @@ async def choose_ai(base_url: str | None) -> AsyncIterator[Child | None]:
         async with Child.start("the offline AI", command, READY) as child:
             os.environ["OPENAI_BASE_URL"] = child.found[0]
             os.environ["OPENAI_API_KEY"] = "offline"
+            for name, value in _OFFLINE_PACE.items():
+                os.environ.setdefault(name, value)
             for model in _MODELS:
                 if not _has_address(model):
                     os.environ.setdefault(f"{model}_MODEL", f"offline-{model.lower()}")

@@ -40,7 +40,10 @@ class Budgets:
         return None
 
     async def settle(self, claim: Claim, spent: Amount) -> None:
-        """Replace what a run has reserved by what it has cost; again changes nothing."""
+        """Replace what a run has reserved by what it has cost.
+
+        Again it adds only what came late: a cost never falls, whoever counts it last.
+        """
         if claim.owner_id is not None:
             await self._settle(claim, claim.owner_id, spent)
         await self._settle(claim, None, spent)
@@ -85,14 +88,19 @@ class Budgets:
         partition = _partition(owner_id, claim.at)
         for _ in range(_TRIES):
             rows = await self._read(partition, claim)
-            if rows.mine is None or rows.mine.value.is_settled:
+            if rows.mine is None:
                 return
             mine, cost = rows.mine.value, spent or Amount(0, 0)
+            known = Amount(mine.microdollars, mine.seconds)
+            held, counted = (Amount(0, 0), known) if mine.is_settled else (known, Amount(0, 0))
+            cost = Amount(max(cost.microdollars, counted.microdollars), max(cost.seconds, counted.seconds))
+            if mine.is_settled and cost == counted:
+                return
             after = Sum(
-                reserved_microdollars=rows.sum.reserved_microdollars - mine.microdollars,
-                reserved_seconds=rows.sum.reserved_seconds - mine.seconds,
-                spent_microdollars=rows.sum.spent_microdollars + cost.microdollars,
-                spent_seconds=rows.sum.spent_seconds + cost.seconds,
+                reserved_microdollars=rows.sum.reserved_microdollars - held.microdollars,
+                reserved_seconds=rows.sum.reserved_seconds - held.seconds,
+                spent_microdollars=rows.sum.spent_microdollars - counted.microdollars + cost.microdollars,
+                spent_seconds=rows.sum.spent_seconds - counted.seconds + cost.seconds,
             )
             fields = {"microdollars": cost.microdollars, "seconds": cost.seconds, "is_settled": True}
             settled = None if spent is None else mine.model_copy(update=fields)

@@ -50,6 +50,12 @@ class Costs:
         )
         await self._budgets.settle(await self._claim(job, job.reserved_at), spent)
 
+    async def settle_late(self, job_id: str) -> None:
+        """Settle again a run that ended while an answer of the AI was on its way."""
+        job = await self._store.find(job_id)
+        if job is not None and job.is_final:
+            await self.settle(job)
+
     async def bill(self, job: Job) -> dict[str, float]:
         """Return what all runs of a job have cost so far, as fields of the job."""
         rows = await self._store.all_chunks(job.id)

@@ -3,6 +3,7 @@
 import secrets
 
 from core.ai import Bill
+from core.transcription.costs import Costs
 from core.transcription.models import Job, Step
 from core.transcription.progress import Messages, Progress
 from core.transcription.renewal import Renewal
@@ -11,9 +12,12 @@ from core.transcription.target import Targets
 
 
 class Finish:
-    def __init__(self, store: JobStore, progress: Progress, targets: Targets, renewal: Renewal) -> None:
+    def __init__(
+        self, store: JobStore, progress: Progress, costs: Costs, targets: Targets, renewal: Renewal
+    ) -> None:
         self._store = store
         self._progress = progress
+        self._costs = costs
         self._targets = targets
         self._renewal = renewal
 
@@ -52,6 +56,7 @@ class Finish:
 
         if bill.calls:
             await self._store.update(job.id, add)
+            await self._costs.settle_late(job.id)
 
     async def index(self, job: Job, _: Step) -> Messages:
         """Do the step `index`; see `Steps.run`."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from core.ai import NO_HINTS, AudioFormat, Bill, Models
 from core.errors import UnavailableError
+from core.transcription.costs import Costs
 from core.transcription.languages import detect_language
 from core.transcription.metadata import language_code
 from core.transcription.models import Chunk, ChunkResult, Job, Step
@@ -42,10 +43,17 @@ class _Heard:
 
 class Transcribe:
     def __init__(
-        self, store: JobStore, progress: Progress, workshop: Workshop, targets: Targets, models: Models
+        self,
+        store: JobStore,
+        progress: Progress,
+        costs: Costs,
+        workshop: Workshop,
+        targets: Targets,
+        models: Models,
     ) -> None:
         self._store = store
         self._progress = progress
+        self._costs = costs
         self._workshop = workshop
         self._targets = targets
         self._models = models
@@ -159,6 +167,7 @@ class Transcribe:
 
         if bill.calls:
             await self._store.update_chunk(job.id, chunk.index, add)
+            await self._costs.settle_late(job.id)
 
     async def split(self, job: Job, chunk: Chunk) -> list[Chunk]:
         """Replace a pending chunk by two halves, cut at the quietest moment near its middle; return them.

@@ -98,6 +98,20 @@ async def test_what_was_not_needed_is_there_for_others(open_cashier: Callable[..
         await cashier.check(owner_id)
 
 
+async def test_what_comes_late_is_added_and_a_late_count_takes_nothing_back(
+    open_cashier: Callable[..., Cashier],
+) -> None:
+    cashier = open_cashier()
+    budgets, claim = cashier.budgets, job("ann")
+    await budgets.reserve(claim, Amount(DOLLAR, 60))
+    for spent in (100, 300, 200):
+        await budgets.settle(claim, Amount(spent, 60))
+    sums = await budgets.sums(None, MONTH)
+    assert (sums.spent_microdollars, sums.reserved_microdollars, sums.spent_seconds) == (300, 0, 60)
+    for owner_id in (None, "ann"):
+        await cashier.check(owner_id)
+
+
 async def test_a_person_s_hours_and_money_are_theirs_alone(open_cashier: Callable[..., Cashier]) -> None:
     budgets = open_cashier(USER_BUDGET_HOURS="1", USER_BUDGET_DOLLARS="1").budgets
     assert await budgets.reserve(job("ann"), Amount(0, 3600)) is None

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import pytest
+from aiohttp import web
 
 from core.errors import ConflictError
 from core.ids import new_id, now
@@ -14,7 +15,7 @@ from core.transcription.progress import Messages
 from core.wiring import Services, build
 from localhost.azurite import Azurite
 from tests.audio import make_audio
-from tests.scripted_ai import ScriptedAi, status
+from tests.scripted_ai import Call, ScriptedAi, say_default, status
 
 SECONDS = 24
 PRICE = 6_000  # millionths of a dollar a minute of gpt-4o-transcribe
@@ -159,6 +160,29 @@ async def test_what_is_ended_while_it_asks_for_money_gives_it_back(azurite: Azur
         assert await sums(services) != before
         await services.transcription.wake_stalled()
         assert await sums(services) == before
+    finally:
+        await services.close()
+
+
+async def test_an_answer_that_comes_after_the_end_is_paid_for_too(azurite: Azurite, ai: ScriptedAi) -> None:
+    services = join(azurite, ai)
+    rooms = services.transcription
+    try:
+        before = await sums(services)
+        job = await drop(services)
+
+        async def cancel_and_answer(request: web.Request, call: Call) -> web.StreamResponse:
+            await rooms.cancel(job.id)
+            assert await sums(services) == before
+            return await say_default(request, call)
+
+        await rooms.run("ingest", Step(job_id=job.id))
+        ai.script(cancel_and_answer)
+        await rooms.run("transcribe", Step(job_id=job.id, chunk=0))
+        after, shown = await sums(services), await rooms.job(job.id)
+        assert shown.status == "cancelled"
+        assert after.spent_microdollars - before.spent_microdollars == shown.cost_microdollars > 0
+        assert after.reserved_microdollars == before.reserved_microdollars
     finally:
         await services.close()
 
