@@ -45,6 +45,7 @@ from core.transcription.finishing import Finish
 from core.transcription.gathering import Gather
 from core.transcription.ingesting import Ingest
 from core.transcription.private import Recordings, TaskTarget
+from core.transcription.private_drops import PrivateDrops
 from core.transcription.progress import Progress
 from core.transcription.renewal import Renewal
 from core.transcription.revising import Revisions
@@ -211,9 +212,8 @@ def build(settings: Settings, account: StorageAccount | None = None) -> Services
     workshop = Workshop()
     versions = VersionStore(account.table("transcripts"))
     revisions = Revisions(versions, catalog, workshop, media, operations)
-    books_made = BookTarget(settings, catalog, models, workshop, uploads, media, versions, revisions)
     targets: Targets = {
-        "book": books_made,
+        "book": BookTarget(settings, catalog, models, workshop, uploads, media, versions, revisions),
         "task": TaskTarget(tasks, recorded, private),
     }
     costs = Costs(operations, jobs, targets, models)
@@ -234,8 +234,9 @@ def build(settings: Settings, account: StorageAccount | None = None) -> Services
             "index": finish.index,
         },
     )
-    recordings = Recordings(settings, jobs, steps, progress, tasks, announced, recorded, private)
+    recordings = Recordings(jobs, progress, tasks, announced, private)
     tasks.forget = recordings.forget
+    private_drops = PrivateDrops(settings, jobs, steps, progress, queues, tasks, announced, recorded)
     drops = Drops(settings, jobs, steps, queues, catalog, uploads, announced)
     transcription = Transcription(
         settings,
@@ -247,7 +248,7 @@ def build(settings: Settings, account: StorageAccount | None = None) -> Services
         drops,
         renewal,
         targets,
-        recordings,
+        private_drops,
         operations,
     )
     commerce = Commerce(
@@ -298,7 +299,7 @@ def build(settings: Settings, account: StorageAccount | None = None) -> Services
         commerce=commerce,
         transcription=transcription,
         revisions=revisions,
-        gather=Gather(settings, jobs, drops, queues, operations, uploads, announced),
+        gather=Gather(settings, jobs, drops, queues, operations, uploads, announced, private_drops),
         uploads=announced,
         tasks=tasks,
         recordings=recordings,

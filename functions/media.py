@@ -23,7 +23,7 @@ class RedirectQuery(Payload):
 
 
 class StreamQuery(RedirectQuery):
-    """`part` is one of the book's."""
+    """`part` is one of the recording's files, which are numbered from 1."""
 
     part: int = Field(1, ge=1)
 

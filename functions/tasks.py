@@ -18,7 +18,7 @@ from core.tasks.models import (
     VersionView,
 )
 from functions.http import API, Call, Listing, Payload, Reply, check_id, endpoint
-from functions.media import FORM_TYPES, LinkReply, RedirectQuery, TranscriptQuery, lead_to, show_transcript
+from functions.media import FORM_TYPES, LinkReply, StreamQuery, TranscriptQuery, lead_to, show_transcript
 from functions.multipart import read_multipart
 from functions.requests import fields_of
 from functions.uploads import MAX_FIELD_BYTES, MAX_FILE_BYTES, MAX_PARTS, request_of
@@ -183,14 +183,18 @@ async def get_task_transcript(call: Call[None, TranscriptQuery]) -> Reply:
     "GET",
     f"{API}/tasks/{{id}}/audio",
     access="listener",
-    query=RedirectQuery,
+    query=StreamQuery,
     reply=LinkReply,
     status=302,
     failures=(409,),
 )
-async def get_task_audio(call: Call[None, RedirectQuery]) -> Reply:
-    """Go to the recording, which serves ranges; with `redirect=false`: 200 and the address as JSON."""
-    link = await call.services.recordings.audio(call.user.user_id, check_id(call.params["id"]))
+async def get_task_audio(call: Call[None, StreamQuery]) -> Reply:
+    """Go to the recording, which serves ranges; with `redirect=false`: 200 and the address as JSON.
+
+    `part` picks one of several files.
+    """
+    task_id, part = check_id(call.params["id"]), call.query.part
+    link = await call.services.recordings.audio(call.user.user_id, task_id, part)
     return lead_to(link, call.query)
 
 

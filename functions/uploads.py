@@ -11,7 +11,7 @@ from core.catalog.models import BookDetail
 from core.errors import InvalidError
 from core.storage.blobs import Link
 from core.transcription.metadata import title_from_name
-from core.transcription.uploads import BookUpload, Purpose, Upload, UploadRequest
+from core.transcription.uploads import AnyUpload, BookUpload, Purpose, UploadRequest
 from functions.http import API, Call, Reply, check_id, endpoint
 from functions.multipart import Multipart, read_multipart
 from functions.requests import fields_of
@@ -49,15 +49,15 @@ class UploadedBook(BaseModel):
     status_url: str
 
 
-def _reply(upload: Upload, link: Link) -> UploadReply:
+def _reply(upload: AnyUpload, link: Link) -> UploadReply:
     return UploadReply(id=upload.id, url=link.url, expires_at=link.expires_at, **_becomes(upload))
 
 
-def _becomes(upload: Upload) -> dict[str, str]:
+def _becomes(upload: AnyUpload) -> dict[str, str]:
     """Return the id of what an upload becomes, under its name."""
     if isinstance(upload, BookUpload):
         return {"audiobook_id": upload.audiobook_id}
-    return {"task_id": upload.id}
+    return {"task_id": upload.task_id}
 
 
 def _status_url(book_id: str) -> str:
@@ -79,8 +79,9 @@ async def begin_upload(call: Call[UploadRequest, Any]) -> Reply:
 
     The address writes that one file and nothing else, for half an hour; GET gives another. What arrives there
     becomes this book, a new draft without `audiobook_id` (both take the role publisher), or with the purpose
-    `task` a private task. 413 for a file that is too large, 415 for one that is no recording, 429 after too
-    much in a day. A private recording that is written again counts again.
+    `task` a private task: a new one, or `part` of the one that `task_id` names. 413 for a file that
+    is too large, 415 for one that is no recording, 429 after too much in a day. A private recording that is
+    written again counts again.
     """
     upload, link = await call.services.uploads.begin(call.body, call.user, call.origin)
     return Reply(_reply(upload, link), status=201, headers={"Location": f"{API}/uploads/{upload.id}"})
@@ -110,7 +111,7 @@ async def complete_upload(call: Call[None, Any]) -> UploadComplete:
     upload = await call.services.uploads.verify(check_id(call.params["id"]), call.user)
     becomes = _becomes(upload)
     book_id = becomes.get("audiobook_id")
-    status_url = _status_url(book_id) if book_id else f"{API}/tasks/{upload.id}"
+    status_url = _status_url(book_id) if book_id else f"{API}/tasks/{becomes['task_id']}"
     return UploadComplete(id=upload.id, status_url=status_url, **becomes)
 
 

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -216,7 +217,7 @@ class Stats(BaseModel):
 
 
 class BookPart(BaseModel):
-    """One of the files that a book is heard from; `stream?part=` takes its `index`, which begins at 1."""
+    """One of the files that a recording is heard from; `?part=` takes its `index`, which begins at 1."""
 
     index: int
     title: str
@@ -292,20 +293,25 @@ def summarise(book: Book) -> BookSummary:
     )
 
 
+def show_parts(parts: Sequence[AudioPart]) -> list[BookPart]:
+    """Return the files of a recording as they are shown."""
+    return [
+        BookPart(
+            **part.model_dump(include={"title", "start_seconds", "duration_seconds", "content_type"}),
+            index=index,
+            size_bytes=part.size,
+        )
+        for index, part in enumerate(parts, 1)
+    ]
+
+
 def detail(book: Book, chapters: Chapters, owned: bool | None, *, manages: bool = False) -> BookDetail:
     """Return what a book's page shows."""
     return BookDetail(
         **summarise(book).model_dump(),
         **book.model_dump(include=_DETAIL_FIELDS),
         chapters=list(chapters.items),
-        parts=[
-            BookPart(
-                **part.model_dump(include={"title", "start_seconds", "duration_seconds", "content_type"}),
-                index=index,
-                size_bytes=part.size,
-            )
-            for index, part in enumerate(book.parts, 1)
-        ],
+        parts=show_parts(book.parts),
         owned=owned,
         names=list(book.names) if manages else None,
     )

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from core.backoff import Tried
-from core.catalog.models import MediaFile, ProcessingStatus
+from core.catalog.models import AudioPart, BookPart, ProcessingStatus, show_parts
 from core.ids import ID_PATTERN
 
 MAX_BATCH = 45
@@ -133,7 +133,9 @@ class Task(BaseModel):
     reason: str | None = None
     job_id: str | None = None
     file_name: str | None = None
-    audio: MediaFile | None = None
+    parts: tuple[AudioPart, ...] = Field(
+        (), description="The files to hear, in order; () without a recording."
+    )
     duration_seconds: float | None = None
     language: str | None = None
     coverage: float | None = None
@@ -189,7 +191,8 @@ class TaskSummary(BaseModel):
     tags: list[str]
     status: ProcessingStatus
     reason: str | None
-    file_name: str | None
+    file_name: str | None = Field(description="As it was called where it came from; of several, the first.")
+    parts_count: int = Field(description="How many files the recording has.")
     duration_seconds: float | None
     language: str | None
     coverage: float | None = Field(description="Share of the audio that the prompts cover, 0 to 1.")
@@ -201,8 +204,9 @@ class TaskSummary(BaseModel):
 
 
 class TaskDetail(TaskSummary):
-    """A task with all that was heard."""
+    """A task with its files and all that was heard."""
 
+    parts: list[BookPart]
     prompts: list[Prompt]
 
 
@@ -229,4 +233,9 @@ class Clear(Tried):
 
 def summarise(task: Task) -> TaskSummary:
     """Return what a list shows of a task."""
-    return TaskSummary(**task.model_dump(include=set(TaskSummary.model_fields)))
+    return TaskSummary(**task.model_dump(include=set(TaskSummary.model_fields)), parts_count=len(task.parts))
+
+
+def detail(task: Task, prompts: Sequence[Prompt]) -> TaskDetail:
+    """Return all that is shown of a task."""
+    return TaskDetail(**summarise(task).model_dump(), parts=show_parts(task.parts), prompts=list(prompts))

@@ -27,6 +27,7 @@ from core.tasks.models import (
     TaskSummary,
     TaskVersion,
     VersionView,
+    detail,
     summarise,
 )
 from core.tasks.store import PromptsRef, TaskStore
@@ -195,8 +196,7 @@ class Tasks:
         return apply
 
     async def _detail(self, task: Task) -> TaskDetail:
-        prompts = await self._store.prompts(task.prompts_blob)
-        return TaskDetail(**summarise(task).model_dump(), prompts=list(prompts))
+        return detail(task, await self._store.prompts(task.prompts_blob))
 
     # What the transcription says
 
@@ -232,6 +232,16 @@ class Tasks:
         """Return the id of the task's newest job; None without one, or where there is no such task."""
         found = await self._store.find(owner_id, task_id)
         return None if found is None else found.value.job_id
+
+    async def await_files(self, owner_id: str, task_id: str, reason: str) -> None:
+        """Say why a task whose files are coming waits; nothing where something has been made of them."""
+
+        def wait(task: Task) -> Task:
+            if task.job_id is not None:
+                return task
+            return task.model_copy(update={"status": "waiting", "reason": reason})
+
+        await self._store.follow(owner_id, task_id, wait)
 
     async def take_recording(self, owner_id: str, task_id: str, job_id: str, file_name: str) -> bool:
         """Make a job the task's newest one; tell whether the task is there."""

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from core.ai import Bill, Hints, Models
-from core.catalog.models import AudioPart, Book, Chapter, MediaFile, Money
+from core.catalog.models import Book, Chapter, MediaFile, Money
 from core.catalog.service import Catalog
 from core.errors import InvalidError, UnavailableError
 from core.settings import Settings
 from core.storage.blobs import Container
-from core.transcription.chapters import draw_up_chapters, keep_chapters, name_parts
+from core.transcription.chapters import draw_up_chapters, keep_chapters, to_hear
 from core.transcription.enrichment import enrich
 from core.transcription.metadata import fill_from_tags, hints_of
 from core.transcription.models import Job, Part
@@ -121,7 +121,7 @@ class BookTarget:
             if replaces:
                 known = await self._catalog.stored_chapters(book.id)
                 chapters = keep_chapters(draw_up_chapters(parts), parts, known, book.parts)
-            version = await self._revisions.take(book, job, _shown(parts), prefix, transcript)
+            version = await self._revisions.take(book, job, to_hear(parts), prefix, transcript)
             if await self._attach(book, job, parts, version, transcript.language, chapters):
                 return version.note
         raise UnavailableError("The transcript is being changed by others too.", retry_after=1)
@@ -178,22 +178,8 @@ class BookTarget:
         _log.info("the catalog is at revision %s", revision)
 
 
-def _shown(parts: Sequence[Part]) -> tuple[AudioPart, ...]:
-    return tuple(
-        AudioPart(
-            **part.audio.model_dump(),
-            title=title,
-            origin=part.origin,
-            start_seconds=part.start_seconds,
-            duration_seconds=part.duration_seconds,
-        )
-        for part, title in zip(parts, name_parts(parts), strict=True)
-        if part.audio is not None
-    )
-
-
 def _put_on(book: Book, job: Job, parts: Sequence[Part]) -> Book:
     """Return a book with the files of a job."""
     duration = round(sum(part.duration_seconds for part in parts), 3)
     cover = job.cover if job.cover is not None and not book.has_own_cover else book.cover
-    return book.model_copy(update={"parts": _shown(parts), "duration_seconds": duration, "cover": cover})
+    return book.model_copy(update={"parts": to_hear(parts), "duration_seconds": duration, "cover": cover})

@@ -25,6 +25,21 @@ def name_parts(parts: Sequence[Part]) -> list[str]:
     return [name if _LETTER.search(name) else f"Part {number}" for number, name in enumerate(own, 1)]
 
 
+def to_hear(parts: Sequence[Part]) -> tuple[AudioPart, ...]:
+    """Return the files as whoever hears the recording is given them."""
+    return tuple(
+        AudioPart(
+            **part.audio.model_dump(),
+            title=title,
+            origin=part.origin,
+            start_seconds=part.start_seconds,
+            duration_seconds=part.duration_seconds,
+        )
+        for part, title in zip(parts, name_parts(parts), strict=True)
+        if part.audio is not None
+    )
+
+
 def _shared_start(names: Sequence[str]) -> str:
     first, last = min(names), max(names)
     length = next(

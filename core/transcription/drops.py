@@ -25,15 +25,17 @@ from core.transcription.uploads import BookUpload, Uploads, draft_of, find_misma
 _log = logging.getLogger("aloud.pipeline")
 
 GATHER = "gather"
-_WAITS = "More files may come: the work begins when none has come for a while."
+MAX_PARTS = 1000
+MORE_MAY_COME = "More files may come: the work begins when none has come for a while."
 
 
 class Gathering(Tried):
-    """Message on `gather`, delayed: make one book of these files, unless one after `newest` has come.
+    """Message on `gather`, delayed: make one recording of these files, unless one after `newest` has come.
 
-    `path` is a folder with a slash at its end, or names the parts of `audiobook_id`.
+    `path` is a folder of `container` with a slash at its end, or names the parts of `audiobook_id`.
     """
 
+    container: str = "uploads"
     path: str
     audiobook_id: str | None = None
     newest: datetime
@@ -105,7 +107,9 @@ class Drops:
         self, upload: BookUpload, facts: BlobFacts, traceparent: str | None
     ) -> Job | None:
         book_id, draft = upload.audiobook_id, draft_of(upload)
-        row = PartFile(part=upload.part or 1, blob_name=facts.name, modified=facts.modified)
+        row = PartFile(
+            part=1 if upload.part is None else upload.part, blob_name=facts.name, modified=facts.modified
+        )
         if upload.part is not None:
             await self._store.note_part(book_id, row)
             await self._create(draft)
@@ -127,7 +131,7 @@ class Drops:
             return
         source = await self.claim(folder, facts.modified)
         draft = draft_at(source, folder, facts.modified)
-        await self._create(draft.model_copy(update={"processing_reason": _WAITS}))
+        await self._create(draft.model_copy(update={"processing_reason": MORE_MAY_COME}))
         await self._send(Gathering(path=folder, newest=facts.modified, traceparent=traceparent))
 
     async def _send(self, message: Gathering) -> None:
@@ -153,8 +157,7 @@ class Drops:
         size and MD5) are no news.
         """
         newest = max(file.facts.modified for file in files)
-        versions = [part for file in files for part in (file.facts.name, file.facts.etag)]
-        job_id = derived_id(newest, "job", self._uploads.name, *versions)
+        job_id = job_id_of(self._uploads, files)
         new = source.model_copy(
             update={
                 "job_id": job_id,
@@ -182,9 +185,9 @@ class Drops:
                 run_started_at=newest,
                 updated_at=now(),
             ),
-            [_part(index, file) for index, file in enumerate(files, 1)],
+            rows_of(files),
         )
-        if job.status != "uploaded" or not await self._hold(files):
+        if job.status != "uploaded" or not await hold(self._uploads, files):
             return None  # it is under way, or a newer version has come, which is told of by itself
         await self._store.set_source(self._uploads.name, path, new)
         await self._catalog.update(
@@ -192,10 +195,6 @@ class Drops:
         )
         await self._steps.drive(job)
         return job
-
-    async def _hold(self, files: Sequence[Dropped]) -> bool:
-        held = (self._uploads.holds(file.facts.name, file.facts.etag) for file in files)
-        return all(await asyncio.gather(*held))
 
     async def _is_repeat(self, source: Source, new: Source) -> bool:
         if (
@@ -221,14 +220,31 @@ def _digest(files: Sequence[Dropped]) -> str | None:
     return fingerprint(*(digest or "" for digest in digests))
 
 
-def _part(index: int, file: Dropped) -> Part:
-    return Part(
-        index=index,
-        blob_name=file.facts.name,
-        file_name=file.file_name,
-        etag=file.facts.etag,
-        size=file.facts.size,
-        digest=file.facts.digest,
-        modified=file.facts.modified,
-        mismatch=file.mismatch,
-    )
+def job_id_of(container: Container, files: Sequence[Dropped]) -> str:
+    """Return the id of the job for these versions of these files: asked again, it is the same."""
+    newest = max(file.facts.modified for file in files)
+    versions = [said for file in files for said in (file.facts.name, file.facts.etag)]
+    return derived_id(newest, "job", container.name, *versions)
+
+
+async def hold(container: Container, files: Sequence[Dropped]) -> bool:
+    """Tell whether a container still has these versions of all of these files."""
+    held = (container.holds(file.facts.name, file.facts.etag) for file in files)
+    return all(await asyncio.gather(*held))
+
+
+def rows_of(files: Sequence[Dropped]) -> list[Part]:
+    """Return the rows of files that were dropped, in their order."""
+    return [
+        Part(
+            index=index,
+            blob_name=file.facts.name,
+            file_name=file.file_name,
+            etag=file.facts.etag,
+            size=file.facts.size,
+            digest=file.facts.digest,
+            modified=file.facts.modified,
+            mismatch=file.mismatch,
+        )
+        for index, file in enumerate(files, 1)
+    ]

@@ -1,4 +1,4 @@
-"""Makes one book of files that come one after another: once no more have come for a while."""
+"""Makes one book, or one private recording, of files that come one after another, after a quiet while."""
 
 import logging
 
@@ -11,15 +11,14 @@ from core.operations.service import Operations
 from core.settings import Settings
 from core.storage.blobs import BlobFacts, Container
 from core.storage.queues import Queues
-from core.transcription.drops import GATHER, Dropped, Drops, Gathering, draft_at
+from core.transcription.drops import GATHER, MAX_PARTS, Dropped, Drops, Gathering, draft_at
 from core.transcription.folders import folder_of, is_companion, natural_key
 from core.transcription.metadata import title_from_name
+from core.transcription.private_drops import PrivateDrops
 from core.transcription.store import JobStore
 from core.transcription.uploads import Uploads, find_mismatch
 
 _log = logging.getLogger("aloud.pipeline")
-
-MAX_PARTS = 1000
 
 
 class Gather:
@@ -32,6 +31,7 @@ class Gather:
         operations: Operations,
         uploads: Container,
         announced: Uploads,
+        private: PrivateDrops,
     ) -> None:
         self._backoff = Backoff(settings)
         self._store = store
@@ -40,6 +40,7 @@ class Gather:
         self._operations = operations
         self._uploads = uploads
         self._announced = announced
+        self._private = private
 
     async def run(self, body: str) -> None:
         """Look whether a folder or a book has been quiet. Raises only what nobody foresaw."""
@@ -59,6 +60,9 @@ class Gather:
 
     async def _gather(self, message: Gathering) -> None:
         """Begin a job for all files that are there, unless a newer one has its own message under way."""
+        if message.container == self._private.container:
+            await self._private.gather(message)
+            return
         if message.audiobook_id is not None:
             files = await self._files_of_book(message.audiobook_id)
         else:

@@ -1,31 +1,26 @@
-"""Private recordings: how they come in, and how what is heard in them goes to their owners' tasks."""
+"""Private recordings: how what is heard in them goes to their owners' tasks, and what owners ask for."""
 
 import asyncio
-import logging
 import math
 from collections.abc import Sequence
 from datetime import timedelta
-from pathlib import PurePosixPath
 
 from core.ai import Bill, Hints
 from core.catalog.models import FINAL_STATUSES
 from core.catalog.service import TranscriptForm
 from core.errors import ConflictError, NotFoundError
-from core.ids import derived_id, is_id, now
-from core.settings import Settings
-from core.storage.blobs import BlobFacts, Container, Link
-from core.tasks.models import Heard, NewTask, Prompt, Task, TaskDetail
+from core.ids import now
+from core.storage.blobs import Container, Link
+from core.tasks.models import Heard, Prompt, Task, TaskDetail
 from core.tasks.service import LATE, Tasks
-from core.transcription.metadata import language_code, title_from_name
+from core.transcription.chapters import to_hear
+from core.transcription.metadata import language_code
 from core.transcription.models import Job, Part
 from core.transcription.progress import Progress
-from core.transcription.steps import Steps
 from core.transcription.store import JobStore
 from core.transcription.target import Recording
 from core.transcription.transcript import Segment, Transcript, to_json
-from core.transcription.uploads import Uploads, find_mismatch
-
-_log = logging.getLogger("aloud.pipeline")
+from core.transcription.uploads import Uploads
 
 _LINK_LIFE = timedelta(minutes=30)
 _LOOK_SECONDS = 0.5
@@ -53,12 +48,11 @@ class TaskTarget:
 
     async def needed(self, job: Job) -> tuple[str, ...]:
         """Transcripts stay for the versions that name them, the recording as long as it is the newest."""
-        kept = [f"{self.folder(job)}transcript"]
         try:
-            audio = (await self._tasks.task(*_owner_and_task(job))).audio
+            parts = (await self._tasks.task(*_owner_and_task(job))).parts
         except NotFoundError:
             return ()
-        return (*kept, audio.blob) if audio is not None else tuple(kept)
+        return (f"{self.folder(job)}transcript", *(part.blob for part in parts))
 
     async def show_status(self, job: Job) -> None:
         await self._tasks.note(*_owner_and_task(job), job.id, status=job.status, reason=job.reason)
@@ -67,9 +61,8 @@ class TaskTarget:
         return _owner_and_task(job)[0]
 
     async def describe(self, job: Job, recording: Recording) -> Job:
-        audio = recording.parts[0].audio
-        seconds = recording.duration_seconds
-        await self._tasks.note(*_owner_and_task(job), job.id, audio=audio, duration_seconds=seconds)
+        parts, seconds = to_hear(recording.parts), recording.duration_seconds
+        await self._tasks.note(*_owner_and_task(job), job.id, parts=parts, duration_seconds=seconds)
         return job
 
     async def attach(self, job: Job, parts: Sequence[Part], prefix: str, transcript: Transcript) -> None:
@@ -99,91 +92,32 @@ class TaskTarget:
 class Recordings:
     def __init__(
         self,
-        settings: Settings,
         store: JobStore,
-        steps: Steps,
         progress: Progress,
         tasks: Tasks,
         announced: Uploads,
-        drops: Container,
         private: Container,
     ) -> None:
-        self._chunk_seconds = settings.chunk_seconds
         self._store = store
-        self._steps = steps
         self._progress = progress
         self._tasks = tasks
         self._announced = announced
-        self._drops = drops
         self._private = private
-        self.container = drops.name
-
-    async def accept(self, name: str, traceparent: str | None = None) -> Job | None:
-        """Start the work on a file in `tasks/{owner}/{task}/`; the same drop seen again does no harm.
-
-        A task that is not there is made, unless it was announced: then its owner has deleted it since, and
-        the file goes too. Returns the job, or None if there is nothing to do.
-        """
-        owner_id, task_id, rest = (*PurePosixPath(name).parts, "", "", "")[:3]
-        if not (is_id(owner_id) and is_id(task_id) and rest):
-            _log.warning("ignored a drop in %s: it is in no task's folder", self._drops.name)
-            return None
-        try:
-            facts = await self._drops.facts(name)
-        except NotFoundError:
-            return None
-        upload = await self._announced.of_task(task_id)
-        file_name = upload.file_name if upload else PurePosixPath(name).name
-        job_id = derived_id(facts.modified, "job", self._drops.name, name, facts.etag)
-        if upload is None:
-            await self._make_task(owner_id, task_id, file_name)
-        newest = await self._tasks.newest_job(owner_id, task_id)
-        mismatch = find_mismatch(upload, facts.size)
-        if upload is not None and newest not in (None, job_id) and await self._store.find(job_id) is None:
-            mismatch = mismatch or await self._announced.count_again(upload)
-        job = await self._store.create(
-            Job(
-                id=job_id,
-                target="task",
-                target_id=f"{owner_id}/{task_id}",
-                container=self._drops.name,
-                blob_name=name,
-                size=facts.size,
-                previous_job_id=newest if newest != job_id else None,
-                chunk_seconds=self._chunk_seconds,
-                title="A private recording",
-                traceparent=traceparent,
-                created_at=facts.modified,
-                run_started_at=facts.modified,
-                updated_at=now(),
-            ),
-            [_part(facts, file_name, mismatch)],
-        )
-        if job.status != "uploaded" or not await self._drops.holds(name, facts.etag):
-            return None  # it is under way, or a newer version has come, which is told of by itself
-        if not await self._tasks.take_recording(owner_id, task_id, job_id, file_name):
-            await self._progress.advance(job, "cancelled", "The task was deleted.")
-            await self._drops.delete(name)
-            return None
-        await self._steps.drive(job)
-        return job
-
-    async def _make_task(self, owner_id: str, task_id: str, file_name: str) -> None:
-        try:
-            await self._tasks.create(
-                owner_id, NewTask(name=title_from_name(file_name)[:200]), task_id, file_name
-            )
-        except ConflictError:
-            _log.debug("task %s exists", task_id)
 
     # What owners ask
 
-    async def audio(self, owner_id: str, task_id: str) -> Link:
-        """Return a link to a task's recording. Raises NotFoundError; ConflictError while there is none."""
+    async def audio(self, owner_id: str, task_id: str, part: int = 1) -> Link:
+        """Return a link to one of a task's files, which are numbered from 1.
+
+        Raises NotFoundError; ConflictError while there is no recording.
+        """
         task = await self._tasks.task(owner_id, task_id)
-        if task.audio is None:
+        if not task.parts:
             raise ConflictError("This task has no recording yet.")
-        return await self._private.link(task.audio.blob, _LINK_LIFE, task.audio.content_type)
+        if not 1 <= part <= len(task.parts):
+            raise NotFoundError(f"This recording has {len(task.parts)} parts.")
+        file = task.parts[part - 1]
+        return await self._private.link(file.blob, _LINK_LIFE, file.content_type)
 
     async def transcript(self, owner_id: str, task_id: str, form: TranscriptForm) -> tuple[bytes, str]:
         """Return the passages in one of the forms of a transcript, and the task's name.
@@ -231,19 +165,6 @@ class Recordings:
                 break
             await asyncio.sleep(_LOOK_SECONDS)
         return await self._tasks.show(owner_id, task_id)
-
-
-def _part(facts: BlobFacts, file_name: str, mismatch: str | None) -> Part:
-    return Part(
-        index=1,
-        blob_name=facts.name,
-        file_name=file_name,
-        etag=facts.etag,
-        size=facts.size,
-        digest=facts.digest,
-        modified=facts.modified,
-        mismatch=mismatch,
-    )
 
 
 def _render(task: Task, prompts: Sequence[Prompt], form: TranscriptForm) -> bytes:

@@ -28,7 +28,7 @@ from core.transcription.models import (
     Step,
     TextCosts,
 )
-from core.transcription.private import Recordings
+from core.transcription.private_drops import PrivateDrops
 from core.transcription.progress import Progress, count
 from core.transcription.renewal import Renewal
 from core.transcription.steps import Steps
@@ -51,7 +51,7 @@ class Transcription:
         drops: Drops,
         renewal: Renewal,
         targets: Targets,
-        recordings: Recordings,
+        private_drops: PrivateDrops,
         operations: Operations,
     ) -> None:
         self._stalled = timedelta(seconds=settings.stalled_seconds)
@@ -63,7 +63,7 @@ class Transcription:
         self._drops = drops
         self._renewal = renewal
         self._targets = targets
-        self._recordings = recordings
+        self._private_drops = private_drops
         self._operations = operations
 
     def close(self) -> None:
@@ -71,15 +71,15 @@ class Transcription:
         self._workshop.close()
 
     async def accept_drop(self, container: str, name: str, traceparent: str | None = None) -> Job | None:
-        """Start the work on a dropped file; see `Drops.accept` and `Recordings.accept`.
+        """Start the work on a dropped file; see `Drops.accept` and `PrivateDrops.accept`.
 
         A name with dots for a folder is not followed: on its way to the storage it would become another's.
         """
         if not {".", ".."}.isdisjoint(name.split("/")):
             _log.warning("ignored a drop in %s whose name leads elsewhere", container)
             return None
-        if container == self._recordings.container:
-            return await self._recordings.accept(name, traceparent)
+        if container == self._private_drops.container:
+            return await self._private_drops.accept(name, traceparent)
         return await self._drops.accept(container, name, traceparent)
 
     async def forget(self, job_id: str) -> None:

@@ -22,13 +22,13 @@ from core.errors import (
 from core.ids import ID_PATTERN, new_id, now
 from core.operations.service import Operations
 from core.settings import Settings
-from core.storage.blobs import Container, Link
-from core.storage.tables import Table
+from core.storage.blobs import BlobFacts, Container, Link
+from core.storage.tables import Stored, Table
 from core.tasks.models import NewTask
 from core.tasks.service import Tasks
 from core.transcription.metadata import title_from_name
 
-_BOOK, _TASK = "upload", "task"
+_BOOK, _PLACE = "upload", "place"
 _LINK_LIFE = timedelta(minutes=30)
 _UPLOAD_LIFE = timedelta(days=7)  # then the storage forgets blocks that were not put together
 _GIGABYTE = 10**9
@@ -40,7 +40,7 @@ Purpose = Literal["audiobook", "task"]
 
 
 class UploadRequest(BaseModel):
-    """What is going to be uploaded: a book's file, without `audiobook_id` a new draft's; or a new task's."""
+    """What is going to be uploaded: a file of a book or of a private task, without an id of a new one."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -49,17 +49,20 @@ class UploadRequest(BaseModel):
     size_bytes: int = Field(gt=0)
     content_type: Annotated[str, StringConstraints(max_length=100)]
     audiobook_id: Annotated[str, StringConstraints(pattern=ID_PATTERN)] | None = None
+    task_id: Annotated[str, StringConstraints(pattern=ID_PATTERN)] | None = None
     part: int | None = Field(
         None,
         ge=0,
         le=9999,
-        description="Its place among the files of a book; without it, the file is all of it.",
+        description="Its place among the files of a recording; without it, the file is all of it.",
     )
 
     @model_validator(mode="after")
     def _check_purpose(self) -> Self:
-        if self.purpose == "task" and (self.audiobook_id is not None or self.part is not None):
-            raise ValueError("a task's recording is of no book, and one file")
+        if (self.audiobook_id if self.purpose == "task" else self.task_id) is not None:
+            raise ValueError("a file is of a book or of a task, as its purpose says")
+        if self.task_id is not None and self.part is None:
+            raise ValueError("name the part that this file is of the task")
         return self
 
 
@@ -85,7 +88,25 @@ class BookUpload(Upload):
 
 
 class TaskUpload(Upload):
-    """Row `task` of `uploads`: the file belongs to the task that has the upload's id."""
+    """Row `task_{upload id}` of `uploads`, one partition a task: the file belongs to this task.
+
+    A task has the id of its first upload. `counted` is the version of the file whose bytes were counted.
+    """
+
+    task_id: str
+    part: int | None = None
+    counted: str | None = None
+
+
+class TaskPlace(BaseModel):
+    """Row `place` of `uploads`, one partition an upload: in which task's partition the upload is."""
+
+    model_config = ConfigDict(frozen=True)
+
+    task_id: str
+
+
+AnyUpload = BookUpload | TaskUpload
 
 
 class Allowance(BaseModel):
@@ -116,11 +137,12 @@ class Uploads:
         self._tasks = tasks
         self._operations = operations
 
-    async def begin(self, request: UploadRequest, caller: Caller, origin: Origin) -> tuple[Upload, Link]:
+    async def begin(self, request: UploadRequest, caller: Caller, origin: Origin) -> tuple[AnyUpload, Link]:
         """Note whose file will come, and return a link that writes that one blob and nothing else.
 
-        Raises ForbiddenError for who is no publisher (of the book), NotFoundError for a book that is not
-        theirs to know of, TooLargeError, UnsupportedMediaError, and ThrottledError after too much in a day.
+        Raises ForbiddenError for who is no publisher (of the book), NotFoundError for a book or a task that
+        is not theirs to know of, TooLargeError, UnsupportedMediaError, and ThrottledError after too much in
+        a day.
         """
         await self.admit(request, caller)
         upload = await self._announce(request, caller, origin)
@@ -131,31 +153,45 @@ class Uploads:
         self._check(request, caller)
         if request.audiobook_id is not None:
             await self._catalog.managed(request.audiobook_id, caller)
+        if request.task_id is not None:
+            await self._tasks.task(caller.user_id, request.task_id)
         if not caller.is_admin:
             await self._reserve(caller.user_id, request.size_bytes, now())
 
-    async def count_again(self, upload: Upload) -> str | None:
-        """Count the bytes of a file that replaces what was announced; return why it is not taken, if so."""
-        try:
-            await self._reserve(upload.owner_id, upload.size, now())
-        except ThrottledError as error:
-            return error.detail
+    async def examine(self, upload: TaskUpload, facts: BlobFacts) -> str | None:
+        """Return why the file of a task that has come is not taken, if so; written again, it counts again."""
+        mismatch = find_mismatch(upload, facts.size)
+        if mismatch is not None or upload.counted == facts.etag:
+            return mismatch
+        if upload.counted is not None:
+            try:
+                await self._reserve(upload.owner_id, upload.size, now())
+            except ThrottledError as error:
+                return error.detail
+        await self._table.update(
+            TaskUpload,
+            upload.task_id,
+            _task_key(upload.id),
+            lambda row: row.model_copy(update={"counted": facts.etag}),
+        )
         return None
 
-    async def receive(self, request: UploadRequest, content: bytes, caller: Caller, origin: Origin) -> Upload:
+    async def receive(
+        self, request: UploadRequest, content: bytes, caller: Caller, origin: Origin
+    ) -> AnyUpload:
         """Take a small file that was admitted; when it is written, the work starts as with any drop."""
         upload = await self._announce(request, caller, origin)
         await self._container(upload).write(upload.blob_name, content, upload.content_type)
         return upload
 
-    async def renew(self, upload_id: str, caller: Caller) -> tuple[Upload, Link]:
+    async def renew(self, upload_id: str, caller: Caller) -> tuple[AnyUpload, Link]:
         """Return a new link for an upload that goes on. Raises NotFoundError, ConflictError after a week."""
         upload = await self._own(upload_id, caller)
         if upload.created_at < now() - _UPLOAD_LIFE:
             raise ConflictError("This upload is over a week old; begin another.")
         return upload, await self._container(upload).write_link(upload.blob_name, _LINK_LIFE)
 
-    async def verify(self, upload_id: str, caller: Caller) -> Upload:
+    async def verify(self, upload_id: str, caller: Caller) -> AnyUpload:
         """Check that the file has arrived as announced. Raises NotFoundError, ConflictError."""
         upload = await self._own(upload_id, caller)
         try:
@@ -166,20 +202,23 @@ class Uploads:
             raise ConflictError(_mismatch(size, upload.size))
         return upload
 
-    def _container(self, upload: Upload) -> Container:
+    def _container(self, upload: AnyUpload) -> Container:
         return self._books if isinstance(upload, BookUpload) else self._recordings
 
-    async def of_task(self, task_id: str) -> TaskUpload | None:
-        """Return the upload that has made a task, None for a task that was made otherwise."""
-        found = await self._table.find(TaskUpload, task_id, _TASK)
-        return None if found is None else found.value
+    async def of_task(self, task_id: str) -> list[TaskUpload]:
+        """Return the uploads that were announced for a task, the oldest first."""
+        return [stored.value async for stored in self._table.each(TaskUpload, task_id, _task_key(""))]
 
     async def forget_task(self, task_id: str) -> None:
-        """Forget how the file of a task was called, but not that it was announced: it may still come."""
-        with suppress(NotFoundError):
-            await self._table.update(
-                TaskUpload, task_id, _TASK, lambda upload: upload.model_copy(update={"file_name": ""})
-            )
+        """Forget how the files of a task were called, not that they were announced: they may still come."""
+        for upload in await self.of_task(task_id):
+            with suppress(NotFoundError):
+                await self._table.update(
+                    TaskUpload,
+                    task_id,
+                    _task_key(upload.id),
+                    lambda row: row.model_copy(update={"file_name": ""}),
+                )
 
     async def of_drop(self, blob_name: str) -> BookUpload | None:
         """Return the upload that a dropped file belongs to, None for one that nobody has announced."""
@@ -189,15 +228,17 @@ class Uploads:
         found = await self._table.find(BookUpload, folder, _BOOK)
         return None if found is None else found.value
 
-    async def _own(self, upload_id: str, caller: Caller) -> Upload:
+    async def _own(self, upload_id: str, caller: Caller) -> AnyUpload:
         rows = await self._table.partition(upload_id)
-        book, task = rows.find(BookUpload, _BOOK), rows.find(TaskUpload, _TASK)
-        upload = book.value if book is not None else task.value if task is not None else None
-        if upload is None or upload.owner_id != caller.user_id:
+        book, place = rows.find(BookUpload, _BOOK), rows.find(TaskPlace, _PLACE)
+        found: Stored[BookUpload] | Stored[TaskUpload] | None = book
+        if place is not None:
+            found = await self._table.find(TaskUpload, place.value.task_id, _task_key(upload_id))
+        if found is None or found.value.owner_id != caller.user_id:
             raise NotFoundError("You have no such upload.")
-        return upload
+        return found.value
 
-    async def _announce(self, request: UploadRequest, caller: Caller, origin: Origin) -> Upload:
+    async def _announce(self, request: UploadRequest, caller: Caller, origin: Origin) -> AnyUpload:
         suffix = self._check(request, caller)
         at = now()
         upload_id = new_id(at)
@@ -210,10 +251,14 @@ class Uploads:
             "created_at": at,
         }
         if request.purpose == "task":
-            task = TaskUpload(**facts, blob_name=f"{caller.user_id}/{upload_id}/audio{suffix}")
-            await self._table.insert(task, upload_id, _TASK)
-            name = title_from_name(request.filename)[:200]
-            await self._tasks.create(caller.user_id, NewTask(name=name), upload_id, request.filename)
+            task_id = request.task_id or upload_id
+            name = f"{caller.user_id}/{task_id}/{upload_id}/audio{suffix}"
+            task = TaskUpload(**facts, blob_name=name, task_id=task_id, part=request.part)
+            await self._table.insert(task, task_id, _task_key(upload_id))
+            await self._table.insert(TaskPlace(task_id=task_id), upload_id, _PLACE)
+            if request.task_id is None:
+                new = NewTask(name=title_from_name(request.filename)[:200])
+                await self._tasks.create(caller.user_id, new, task_id, request.filename)
             return task
         upload = BookUpload(
             **facts,
@@ -256,6 +301,10 @@ class Uploads:
             with suppress(ConflictError):
                 await self._table.insert(Allowance(), *keys)
         await self._table.update(Allowance, *keys, add)
+
+
+def _task_key(upload_id: str) -> str:
+    return f"task_{upload_id}"
 
 
 def draft_of(upload: BookUpload) -> Book:

@@ -12,6 +12,7 @@ from core.settings import Settings
 from core.storage import StorageAccount, Watch
 from core.storage.blobs import Container
 from core.tasks.models import Clear
+from core.transcription.drops import Gathering
 from core.transcription.models import Job, Step
 from core.transcription.uploads import UploadRequest
 from core.wiring import Services, build
@@ -42,9 +43,18 @@ def containers(services: Services) -> list[Container]:
 async def drop(services: Services, owner_id: str, task_id: str, content: bytes) -> Job:
     name = f"{owner_id}/{task_id}/interview.mp3"
     await containers(services)[0].write(name, content, "audio/mpeg")
-    job = await services.transcription.accept_drop("tasks", name)
-    assert job is not None
-    return job
+    assert await services.transcription.accept_drop("tasks", name) is None
+    return await gather(services, owner_id, task_id)
+
+
+async def gather(services: Services, owner_id: str, task_id: str) -> Job:
+    """Let the message come that was sent with the newest file, and return the task's newest job."""
+    newest = now() + timedelta(seconds=1)
+    message = Gathering(container="tasks", path=f"{owner_id}/{task_id}/", newest=newest)
+    await services.gather.run(message.model_dump_json())
+    job_id = await services.tasks.newest_job(owner_id, task_id)
+    assert job_id is not None
+    return await services.transcription._store.job(job_id)
 
 
 async def kept(services: Services, owner_id: str, *jobs: Job) -> list[str]:
@@ -87,7 +97,7 @@ async def test_a_recording_in_a_folder_of_its_task_is_called_as_its_file_is(serv
     owner_id, task_id = new_id(), new_id()
     name = f"{owner_id}/{task_id}/disc 1/Interview.mp3"
     await containers(services)[0].write(name, b"not read", "audio/mpeg")
-    assert await services.transcription.accept_drop("tasks", name) is not None
+    assert await services.transcription.accept_drop("tasks", name) is None
     task = await services.tasks.task(owner_id, task_id)
     assert (task.name, task.file_name) == ("Interview", "Interview.mp3")
 
