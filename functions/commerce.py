@@ -168,13 +168,27 @@ async def get_order(call: Call[None, Any]) -> OrderView:
     return await call.services.commerce.orders.get(call.user, check_id(call.params["id"]))
 
 
-@endpoint(blueprint, "POST", f"{API}/orders/{{id}}/confirm", access="listener", reply=OrderView)
+@endpoint(
+    blueprint,
+    "POST",
+    f"{API}/orders/{{id}}/confirm",
+    access="listener",
+    reply=OrderView,
+    failures=(429,),
+)
 async def confirm_order(call: Call[None, Any]) -> OrderView:
     """Look whether my order was paid, for instance on coming back from the provider's page."""
     return await call.services.commerce.orders.confirm(call.user, check_id(call.params["id"]))
 
 
-@endpoint(blueprint, "POST", f"{API}/orders/{{id}}/cancel", access="listener", reply=OrderView)
+@endpoint(
+    blueprint,
+    "POST",
+    f"{API}/orders/{{id}}/cancel",
+    access="listener",
+    reply=OrderView,
+    failures=(429,),
+)
 async def cancel_order(call: Call[None, Any]) -> OrderView:
     """End my order that is still pending, so that its books can be bought again.
 

@@ -47,7 +47,7 @@ class RedeemedGift(BaseModel):
     access="listener",
     body=RedeemRequest,
     reply=RedeemedGift,
-    failures=(404, 409),
+    failures=(404, 409, 429),
 )
 async def redeem_gift(call: Call[RedeemRequest, Any]) -> RedeemedGift:
     """Make the books of a gift the caller's own; sent again, the answer is the same.

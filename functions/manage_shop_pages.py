@@ -108,10 +108,11 @@ async def page_manage_voucher_end(visit: Visit) -> func.HttpResponse:
 def _read_terms(form: Form) -> dict[str, Any]:
     """Return the terms that a form names, as the API takes them; times are UTC."""
     said: dict[str, Any] = {
-        "code": form.get("code", ""),
         "audiobook_ids": form.get("books", "").split(),
         "note": form.get("note", ""),
     }
+    if form.get("code", "").strip():
+        said["code"] = form["code"]
     for name in ("max_uses", "max_uses_per_user"):
         said[name] = form.get(name, "").strip() or None
     for name in ("starts_at", "expires_at"):

@@ -16,7 +16,7 @@ from pydantic import (
 
 from core.catalog.models import Money
 from core.commerce.discounts import Voucher
-from core.commerce.vouchers import normalise_code
+from core.commerce.vouchers import make_code, normalise_code
 from core.ids import ID_PATTERN, now
 from functions.http import API, Call, Listing, Payload, Reply, endpoint
 
@@ -73,7 +73,7 @@ class VoucherTerms(Payload):
 class NewVoucher(VoucherTerms):
     """A voucher; its code is the same in capitals and small letters, and is never given again."""
 
-    code: _Code
+    code: _Code = Field(default_factory=make_code, description="Left out: one that nobody guesses.")
 
 
 class VoucherReply(BaseModel):

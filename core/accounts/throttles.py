@@ -37,7 +37,15 @@ class Throttles:
 
     async def attempt(self, key: str, kind: str, limit: int) -> None:
         """Count one try of this kind for a subject. Raises ThrottledError with the time to wait."""
-        await self.note(key, kind, await self._table.find(Attempts, key, f"attempts_{kind}"), limit)
+        await self.note(key, kind, await self.seen(key, kind), limit)
+
+    async def seen(self, key: str, kind: str) -> Stored[Attempts] | None:
+        """Return what a subject has tried."""
+        return await self._table.find(Attempts, key, f"attempts_{kind}")
+
+    def check(self, seen: Stored[Attempts] | None, limit: int) -> None:
+        """Raises ThrottledError if a subject has tried too often."""
+        self._check(self._counting(seen), limit)
 
     async def attempt_from(self, address: str) -> None:
         """Count one try from a network address. Raises ThrottledError."""
@@ -45,7 +53,7 @@ class Throttles:
 
     async def seen_from(self, address: str) -> Stored[Attempts] | None:
         """Return what a network address has tried."""
-        return await self._table.find(Attempts, _of_address(address), "attempts_all")
+        return await self.seen(_of_address(address), "all")
 
     async def note_from(self, address: str, seen: Stored[Attempts] | None) -> None:
         """Count one try from a network address after `seen_from`. Raises ThrottledError."""
@@ -53,7 +61,7 @@ class Throttles:
 
     def check_from(self, seen: Stored[Attempts] | None) -> None:
         """Raises ThrottledError if a network address has tried too often."""
-        self._check(self._counting(seen), self.per_address)
+        self.check(seen, self.per_address)
 
     def _check(self, times: Times, limit: int) -> None:
         if len(times) >= limit:

@@ -1,8 +1,9 @@
 """The checkout: two transactions around the charge, once for each key that a client sends."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from datetime import timedelta
+from typing import TypeVar, cast
 
 from core.accounts.service import Accounts
 from core.caller import Caller
@@ -45,10 +46,13 @@ from core.ids import fingerprint, new_id, now, owner_of, scoped_id, time_of
 from core.payments import Provider
 from core.storage.tables import Stored
 
+T = TypeVar("T")
+
 ROUTE = "checkout"
 _HASTE = timedelta(seconds=60)  # T1 is long done when the message for its order comes for the last time
 _PATIENCE = timedelta(seconds=15)
 _WAITS = (0.1, 0.2, 0.4, 0.8)
+_MAX_TRIES = 120  # new keys of one account in ATTEMPT_WINDOW_SECONDS: each leaves a row for 30 days
 
 
 class Checkout:
@@ -108,7 +112,8 @@ class Checkout:
         """Buy what is in the cart, or only some books; returns the answer, and whether it is a repeat.
 
         A key counts for 30 days: whatever was answered then, an error too, is the answer. Raises InvalidError
-        where the same key came with another wish, UnavailableError where the client has to ask again.
+        where the same key came with another wish, ThrottledError for too many new keys, UnavailableError
+        where the client has to ask again.
         """
         order_id = scoped_id(new_id(), caller.user_id)
         request = OrderRequest(
@@ -116,16 +121,20 @@ class Checkout:
             hash=fingerprint(wish.model_dump_json(exclude_none=True), *only),
             id=request_id,
         )
-        known, cart, buyer = await asyncio.gather(
+        subject, throttles = fingerprint("user", caller.user_id), self._accounts.throttles
+        known, cart, buyer, seen = await asyncio.gather(
             self._store.find_request(caller.user_id, request.key),
             self._store.find_cart(caller.user_id),
             self._accounts.profiles.show(caller.user_id),
+            throttles.seen(subject, ROUTE),
         )
         if known is not None:
             return await self._repeat(caller, request, known.value), True
         try:
-            books, _ = await asyncio.gather(
+            throttles.check(seen, _MAX_TRIES)
+            books = await _do_beside(
                 self._choose(cart, only or _books_of_gift(wish)),
+                throttles.note(subject, ROUTE, seen, _MAX_TRIES),
                 self._orders.announce(order_id, wish.voucher_code),
             )
             voucher = await self._find_voucher(caller, wish.voucher_code)
@@ -135,8 +144,13 @@ class Checkout:
             if wish.gift is not None:
                 await self._gifts.check(caller.user_id, wish.gift, order.total)
             stored = await self._reserve(order, books)
+        except ThrottledError:
+            first = await self._store.find_request(caller.user_id, request.key)
+            if first is None:
+                raise
+            return await self._repeat(caller, request, first.value), True
         except AloudError as error:
-            if error.status >= 500 or isinstance(error, ThrottledError):
+            if error.status >= 500:
                 raise  # the same request may well succeed later
             twin = await self._find_twin(caller, request, wish.voucher_code)
             if twin is not None:
@@ -329,6 +343,15 @@ class Checkout:
         )
         await self._catalog.mark_sold(books.values())
         await self._orders.charge(stored, cart)
+
+
+async def _do_beside(work: Awaitable[T], *others: Awaitable[object]) -> T:
+    """Do all of it at once and to its end; what the others raise is raised rather than what the work does."""
+    *ends, done = await asyncio.gather(*others, work, return_exceptions=True)
+    for end in (*ends, done):
+        if isinstance(end, BaseException):
+            raise end
+    return cast(T, done)
 
 
 def _books_of(cart: Stored[Cart] | None) -> list[str]:

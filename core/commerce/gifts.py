@@ -25,6 +25,7 @@ from core.storage.tables import Table
 QUEUE = "settle"
 FINISH_SECONDS = 120.0
 _MAX_TRIES = 20
+_MAX_CODES = 60
 _GIFT = "gift"
 _SECRET_DIGITS = 32
 _ID_DIGITS = 26
@@ -144,8 +145,11 @@ class Gifts:
         """Make those books of a gift the caller's own that nobody has redeemed; a repeat changes nothing.
 
         Books that the caller has already stay in the gift, for whoever else gets the link. Raises
-        NotFoundError for the code, ConflictError where there is nothing to get.
+        NotFoundError for the code, ConflictError where there is nothing to get, ThrottledError for who tries
+        too many.
         """
+        subject = fingerprint("user", caller.user_id)
+        await self._accounts.throttles.attempt(subject, "redeem", _MAX_CODES)
         gift = await self.find(code)
         await self._accounts.profiles.show(caller.user_id)
         wanted = await self._choose(caller.user_id, gift)

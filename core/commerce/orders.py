@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from pydantic import ValidationError
 
+from core.accounts.service import Accounts
 from core.backoff import Backoff
 from core.caller import Caller, Origin
 from core.commerce.fulfilment import Fulfilment
@@ -17,7 +18,7 @@ from core.commerce.post import Post
 from core.commerce.store import REQUEST_LIFE, CommerceStore
 from core.commerce.vouchers import Vouchers
 from core.errors import ConflictError, NotFoundError, PaymentAccountError, StaleError, UnavailableError
-from core.ids import now, owner_of, time_of
+from core.ids import fingerprint, now, owner_of, time_of
 from core.operations.service import Operations
 from core.payments import Charge, PaymentRequest, Provider
 from core.settings import Settings
@@ -32,6 +33,7 @@ _AGAIN_SECONDS = 300.0
 _UNDER_WAY = timedelta(minutes=2)  # after that, no checkout has still to write its order, or to be paid
 _TIME_TO_PAY = timedelta(minutes=40)  # the provider's own page closes a little earlier
 _LEFT = timedelta(hours=1)
+_MAX_LOOKS = 120  # of one account in ATTEMPT_WINDOW_SECONDS: each asks the provider
 _FREE = Charge(state="paid")
 
 
@@ -40,6 +42,7 @@ class Orders:
         self,
         settings: Settings,
         store: CommerceStore,
+        accounts: Accounts,
         providers: Mapping[str, Provider],
         post: Post,
         gifts: Gifts,
@@ -48,6 +51,7 @@ class Orders:
         operations: Operations,
     ) -> None:
         self._store = store
+        self._throttles = accounts.throttles
         self._fulfilment = Fulfilment(store)
         self._providers = providers
         self._post = post
@@ -79,14 +83,25 @@ class Orders:
         return stored.value
 
     async def confirm(self, caller: Caller, order_id: str) -> OrderView:
-        """Look whether an order was paid, since its buyer says so or has come back from where one pays."""
-        await self._own(caller, order_id)
+        """Look whether an order was paid, since its buyer says so or has come back from where one pays.
+
+        Raises NotFoundError, ThrottledError.
+        """
+        await self._count_look(await self._own(caller, order_id))
         return show(await self.settle(order_id))
 
     async def cancel(self, caller: Caller, order_id: str) -> OrderView:
-        """End a pending order that its buyer does not want to pay any more; one that was paid stays so."""
-        await self._own(caller, order_id)
+        """End a pending order that its buyer does not want to pay any more; one that was paid stays so.
+
+        Raises NotFoundError, ThrottledError.
+        """
+        await self._count_look(await self._own(caller, order_id))
         return show(await self.settle(order_id, give_up=True))
+
+    async def _count_look(self, stored: Stored[Order]) -> None:
+        if stored.value.is_open:
+            subject = fingerprint("user", stored.value.user_id)
+            await self._throttles.attempt(subject, "settle", _MAX_LOOKS)
 
     async def _own(self, caller: Caller, order_id: str) -> Stored[Order]:
         found = None if owner_of(order_id) != caller.user_id else await self._store.find_order(order_id)

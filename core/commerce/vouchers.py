@@ -7,6 +7,7 @@ becomes of it.
 
 import asyncio
 import random
+import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -67,6 +68,12 @@ def normalise_code(text: str) -> str:
     code = "".join(text.split()).upper()
     is_code = text.isascii() and code.replace("-", "").isalnum() and 4 <= len(code) <= 32
     return code if is_code else ""
+
+
+def make_code() -> str:
+    """Return a code that nobody guesses: 64 random bits, in groups of four."""
+    digits = secrets.token_hex(8).upper()
+    return "-".join(digits[place : place + 4] for place in range(0, len(digits), 4))
 
 
 class Vouchers:

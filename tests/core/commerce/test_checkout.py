@@ -248,3 +248,35 @@ async def test_a_hundred_checkouts_of_one_book_with_keys_of_their_own_are_one_ow
     assert await shop.owned(buyer) == {book.id: "owned"}
     assert len(await shop.charges(buyer)) == 1
     assert [order.id for order in await shop.orders_of(buyer)] == [sold[0].id]
+
+
+async def test_too_many_new_keys_have_to_wait_and_those_that_were_answered_do_not(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.commerce.checkout._MAX_TRIES", 3)
+    buyer, book = await shop.join(), await shop.stock()
+    refused, _ = await shop.buy(buyer, "empty")
+    await shop.put_in_cart(buyer, book)
+    bought, _ = await shop.buy(buyer, "mine")
+    await shop.buy(buyer)
+    for _ in range(2):
+        with pytest.raises(ThrottledError) as wait:
+            await shop.buy(buyer, "more")
+        assert 800 < wait.value.retry_after <= 900
+    assert await shop.store.find_request(buyer.user_id, idempotency_key(ROUTE, "more")) is None
+    assert await shop.buy(buyer, "empty") == (refused, True)
+    assert await shop.buy(buyer, "mine") == (bought, True)
+    assert failed((await shop.buy(await shop.join()))[0]) == (409, "conflict"), "others need not wait"
+
+
+async def test_requests_with_one_key_at_once_are_all_answered_where_only_one_may_try(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.commerce.checkout._MAX_TRIES", 1)
+    buyer = await shop.join()
+    await shop.put_in_cart(buyer, await shop.stock())
+    answers = await asyncio.gather(*(shop.buy(buyer, "mine") for _ in range(4)), return_exceptions=True)
+    orders = {answer[0].order.id for answer in answers if isinstance(answer, tuple) and answer[0].order}
+    assert len(orders) == 1
+    assert all(isinstance(answer, (tuple, ThrottledError)) for answer in answers)
+    assert (await shop.buy(buyer, "mine"))[1]

@@ -15,7 +15,7 @@ from core.catalog.models import Book, Money
 from core.commerce.giving import Gift, GiftWish
 from core.commerce.models import Idempotency, Item, Order, OrderRequest, OrderView, Owned, Payment
 from core.commerce.store import CommerceStore, idempotency_key
-from core.errors import ConflictError, NotFoundError
+from core.errors import ConflictError, NotFoundError, ThrottledError
 from core.ids import new_id, now, scoped_id
 from core.storage.tables import Stored
 from tests.core.commerce.conftest import Shop, Start
@@ -500,3 +500,17 @@ async def test_ten_checkouts_at_once_use_a_voucher_of_three_three_times(shop: Sh
     answers = await asyncio.gather(*(shop.buy(buyer, voucher_code=voucher) for buyer in buyers))
     assert sum(answer.order is not None for answer, _ in answers) == 3
     assert await shop.uses_of(voucher) == 3
+
+
+async def test_who_tries_many_codes_has_to_wait_even_with_the_right_one(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.commerce.gifts._MAX_CODES", 2)
+    *_, code = await give(shop)
+    guesser = await shop.join()
+    for _ in range(2):
+        with pytest.raises(NotFoundError):
+            await shop.gifts.redeem(guesser, f"{code[:-1]}x")
+    with pytest.raises(ThrottledError):
+        await shop.gifts.redeem(guesser, code)
+    assert (await shop.gifts.redeem(await shop.join(), code)).state == "redeemed"

@@ -6,7 +6,7 @@ import pytest
 
 from core.catalog.models import Book, Money
 from core.commerce.models import MAX_BOOKS, Cart, CartEntry
-from core.errors import ConflictError, NotFoundError
+from core.errors import ConflictError, NotFoundError, ThrottledError
 from core.ids import new_id, now
 from tests.core.commerce.conftest import Shop, Start
 from tests.core.commerce.test_crashes import ADMIN, ORIGIN
@@ -192,3 +192,18 @@ async def test_additions_at_the_same_time_are_all_kept(shop: Shop) -> None:
     books: list[Book] = [await shop.stock() for _ in range(8)]
     await asyncio.gather(*(shop.cart.add(buyer, book.id) for book in books))
     assert sorted(await shop.in_cart(buyer)) == sorted(book.id for book in books)
+
+
+async def test_who_asks_too_often_after_what_is_not_paid_has_to_wait(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.commerce.orders._MAX_LOOKS", 2)
+    buyer, book = await shop.join(), await shop.stock()
+    paid = await shop.bought(buyer, await shop.stock())
+    order = await shop.bought(buyer, book, method="simulated-late")
+    for ask in (shop.orders.confirm, shop.orders.confirm):
+        await ask(buyer, order.id)
+    for ask in (shop.orders.confirm, shop.orders.cancel):
+        with pytest.raises(ThrottledError):
+            await ask(buyer, order.id)
+    assert (await shop.orders.confirm(buyer, paid.id)).state == "paid", "nobody is asked about that one"

@@ -20,6 +20,7 @@ from core.ids import new_id, now
 from core.settings import Settings
 from core.storage import StorageAccount, Watch
 from core.wiring import build
+from functions.vouchers import NewVoucher
 from localhost.azurite import Azurite
 from tests.faults import crash_everywhere
 
@@ -316,3 +317,9 @@ async def test_administrators_make_change_and_end_vouchers(till: Till) -> None:
             await till.vouchers.end(ADMIN, missing, ORIGIN)
         with pytest.raises(NotFoundError):
             await till.vouchers.change(ADMIN, missing, double, ORIGIN)
+
+
+def test_a_code_that_is_made_here_can_be_typed_and_not_guessed() -> None:
+    codes = {NewVoucher(percent=10).code for _ in range(100)}
+    assert len(codes) == 100
+    assert all(normalise_code(code.lower()) == code and len(code) == 19 for code in codes)
