@@ -31,10 +31,11 @@ from core.mail import Sender
 from core.mail import connect as connect_mail
 from core.operations.lifetimes import Lifetimes
 from core.operations.service import Operations, OperationTables
-from core.payments import Provider
+from core.payments import Provider, SimulatedCharge
 from core.payments import connect as connect_payments
 from core.settings import Settings
 from core.storage import StorageAccount
+from core.storage.tables import Table
 from core.tasks.service import Tasks
 from core.tasks.store import TaskStore
 from core.transcription.assembling import Assemble
@@ -160,6 +161,22 @@ class _RecordsOfPerson:
         await self._records.leave(user_id)
 
 
+class _ChargesOfPerson:
+    """What the provider of play money has taken of a person, whether or not it is still offered."""
+
+    def __init__(self, charges: Table) -> None:
+        self._charges = charges
+
+    async def holdings(self, user_id: str) -> AsyncIterator[Holding]:
+        taken = [stored.value async for stored in self._charges.each(SimulatedCharge, user_id)]
+        if taken:
+            content = [charge.model_dump(mode="json") for charge in taken]
+            yield Holding("charges.json", json.dumps(content, indent=2, ensure_ascii=False).encode())
+
+    async def erase(self, user_id: str) -> None:
+        await self._charges.erase(user_id)
+
+
 def build(settings: Settings, account: StorageAccount | None = None) -> Services:
     """Join the rooms on the settings' storage account, or on `account`, which is closed with the rest."""
     account = account or StorageAccount(settings)
@@ -195,13 +212,15 @@ def build(settings: Settings, account: StorageAccount | None = None) -> Services
     publisher = CatalogPublisher(index, books, changes, counts, reader)
     names = Names(account.table("names"), books, reader, queues, operations)
     follows = Follows(account.table("follows"), names)
-    providers = connect_payments(settings, account.table("charges"))
+    charges = account.table("charges")
+    providers = connect_payments(settings, charges)
     private, recorded = account.container("private"), account.container("tasks")
     tasks = Tasks(settings, TaskStore(account.table("tasks"), private, recorded), queues, operations)
     stats = StatsStore(book_rows, counts)
-    owners = Ownership(CommerceStore(users))
     shelves = Shelves(account.table("shelves"))
-    catalog = Catalog(books, stats, owners, shelves, names, reader, publisher, queues, media)
+    catalog = Catalog(
+        books, stats, Ownership(CommerceStore(users)), shelves, names, reader, publisher, queues, media
+    )
     listening = Listening(ListeningStore(users, people.add), catalog)
     editing = Editing(catalog, IsbnClaims(account.table("unique"), books), media, operations)
     import_rows, files = account.table("imports"), account.container("imports")
@@ -273,6 +292,7 @@ def build(settings: Settings, account: StorageAccount | None = None) -> Services
         _ListeningOfPerson(listening),
         _TasksOfPerson(tasks),
         _RecordsOfPerson(commerce.records),
+        _ChargesOfPerson(charges),  # the last: orders come to their end by what it has taken
     ]
     return Services(
         settings=settings,

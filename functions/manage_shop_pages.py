@@ -8,7 +8,7 @@ import azure.functions as func
 
 from core.commerce.discounts import Voucher
 from core.commerce.models import Order, show
-from core.commerce.pricing import decimals_of
+from core.currencies import decimals_of
 from core.errors import AloudError, InvalidError, NotFoundError
 from core.ids import now
 from functions.forms import FORM, Form, explain, faults, parse, read_own_form

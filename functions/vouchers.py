@@ -17,6 +17,7 @@ from pydantic import (
 from core.catalog.models import Money
 from core.commerce.discounts import Voucher
 from core.commerce.vouchers import make_code, normalise_code
+from core.currencies import check_step
 from core.ids import ID_PATTERN, now
 from functions.http import API, Call, Listing, Payload, Reply, endpoint
 
@@ -41,6 +42,11 @@ class TakenOff(Money):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     amount: int = Field(gt=0, le=10_000_000)
+
+    @model_validator(mode="after")
+    def check_payable(self) -> Self:
+        check_step(self.amount, self.currency)
+        return self
 
 
 class VoucherTerms(Payload):

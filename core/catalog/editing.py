@@ -36,6 +36,7 @@ from core.catalog.models import (
     name_id,
 )
 from core.catalog.service import Catalog
+from core.currencies import check_step
 from core.errors import AloudError, ConflictError, InvalidError, StaleError
 from core.ids import ID_PATTERN, new_id, now
 from core.operations.service import Operations
@@ -99,6 +100,11 @@ class Price(Money):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     amount: int = Field(ge=0, le=10_000_000)
+
+    @model_validator(mode="after")
+    def _can_be_paid(self) -> Self:
+        check_step(self.amount, self.currency)
+        return self
 
 
 class OtherPrice(Price):

@@ -6,6 +6,7 @@ from datetime import datetime
 from pydantic import BaseModel, ConfigDict
 
 from core.catalog.models import Money
+from core.currencies import step_of
 
 
 class Voucher(BaseModel):
@@ -34,12 +35,15 @@ class Voucher(BaseModel):
 def split_discount(voucher: Voucher, lines: Sequence[tuple[str, int]], currency: str) -> list[int]:
     """Return what is taken off each line (book id, price in minor units of the currency), in their order.
 
-    An amount is shared out in proportion to the prices; what rounding leaves goes to the lines with the
-    largest remainders. No line gets below zero. All zeros where the voucher fits nothing here.
+    A share is rounded on each line to what can be paid. An amount is shared out in proportion to the prices;
+    what rounding leaves goes to the lines with the largest remainders. No line gets below zero. All zeros
+    where the voucher fits nothing here.
     """
     prices = [price if not voucher.book_ids or book in voucher.book_ids else 0 for book, price in lines]
     if voucher.percent is not None:
-        return [(price * voucher.percent + 50) // 100 for price in prices]
+        step = step_of(currency)
+        shares = [(price * voucher.percent + 50 * step) // (100 * step) * step for price in prices]
+        return [min(share, price) for share, price in zip(shares, prices, strict=True)]
     total = sum(prices)
     if voucher.amount is None or voucher.amount.currency != currency or total == 0:
         return [0] * len(prices)

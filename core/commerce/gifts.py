@@ -12,7 +12,7 @@ from core.accounts.models import User
 from core.accounts.service import Accounts
 from core.caller import Caller
 from core.commerce.giving import Gift, GiftBook, GiftWish
-from core.commerce.models import Order, Owned, Settle
+from core.commerce.models import Order, Owned, SeeToGift
 from core.commerce.store import CommerceStore
 from core.errors import ConflictError, InvalidError, NotFoundError
 from core.ids import derived_id, fingerprint, now
@@ -61,7 +61,7 @@ class Gifts:
 
     async def send(self, order: Order) -> None:
         """Mail the link to the books of a paid order; a repeat mails the same link."""
-        gift = await self._find(_id_of(order.id))
+        gift = await self._find(gift_of(order.id))
         if gift is None and order.state == "paid":
             gift = await self._make(order)
         if gift is None or gift.state != "open":
@@ -78,10 +78,9 @@ class Gifts:
     async def _make(self, order: Order, refunded_at: datetime | None = None) -> Gift:
         """Add the gift of an order, or return the one that is there."""
         giver = await self._find_account(order.user_id)
-        gift_id = _id_of(order.id)
+        gift_id = gift_of(order.id)
         gift = Gift(
             id=gift_id,
-            order_id=order.id,
             giver_id=order.user_id,
             giver=giver.display_name if giver else "",
             email=order.gift.email if order.gift else "",
@@ -106,11 +105,11 @@ class Gifts:
         def refund(gift: Gift) -> Gift | None:
             return None if gift.refunded_at else gift.model_copy(update={"refunded_at": now()})
 
-        gift_id = _id_of(order.id)
+        gift_id = gift_of(order.id)
         if await self._find(gift_id) is None:
             await self._make(order, now())
         gift = await self._table.update(Gift, gift_id, _GIFT, refund)
-        await self.see_to(order.id)
+        await self.see_to(gift_id)
         for user_id in gift.redeemers:
             account = await self._find_account(user_id)
             if account is not None:
@@ -123,13 +122,13 @@ class Gifts:
         def forget(gift: Gift) -> Gift:
             return gift.model_copy(update={"giver_id": "", "giver": "", "email": "", "message": ""})
 
-        if await self._find(_id_of(order_id)) is not None:
-            await self._table.update(Gift, _id_of(order_id), _GIFT, forget)
+        if await self._find(gift_of(order_id)) is not None:
+            await self._table.update(Gift, gift_of(order_id), _GIFT, forget)
 
-    async def forget_redeemer(self, order_id: str, user_id: str) -> None:
+    async def forget_redeemer(self, gift_id: str, user_id: str) -> None:
         """Forget who has redeemed a gift, so that nothing is given any more to somebody who has left."""
-        if await self._find(_id_of(order_id)) is not None:
-            await self._table.update(Gift, _id_of(order_id), _GIFT, lambda gift: gift.forget(user_id))
+        if await self._find(gift_id) is not None:
+            await self._table.update(Gift, gift_id, _GIFT, lambda gift: gift.forget(user_id))
 
     # Received
 
@@ -155,7 +154,7 @@ class Gifts:
         wanted = await self._choose(caller.user_id, gift)
         if not wanted:
             return gift
-        await self._queues.send(QUEUE, Settle(user_id=gift.giver_id, order_id=gift.order_id), FINISH_SECONDS)
+        await self._queues.send(QUEUE, SeeToGift(gift_id=gift.id), FINISH_SECONDS)
 
         def give(gift: Gift) -> Gift:
             if gift.refunded_at is not None:
@@ -166,7 +165,7 @@ class Gifts:
             return given
 
         await self._table.update(Gift, gift.id, _GIFT, give)
-        gift = await self.see_to(gift.order_id) or gift
+        gift = await self.see_to(gift.id) or gift
         if not gift.books_of(caller.user_id):
             raise ConflictError("You are buying this book at this moment, or the gift was just refunded.")
         return gift
@@ -191,13 +190,12 @@ class Gifts:
 
     # Kept right
 
-    async def see_to(self, order_id: str) -> Gift | None:
-        """Let people own what the gift of an order says, and nothing of it once it is refunded.
+    async def see_to(self, gift_id: str) -> Gift | None:
+        """Let people own what a gift says, and nothing of it once it is refunded.
 
         A book that the redeemer got in another way meanwhile is anybody's again. Returns the gift as it is
         afterwards, None where there is none.
         """
-        gift_id = _id_of(order_id)
         gift = await self._find(gift_id)
         while gift is not None:
             for book in gift.books:
@@ -211,10 +209,10 @@ class Gifts:
 
     async def _put_right(self, gift: Gift, book: GiftBook, user_id: str) -> None:
         if gift.refunded_at is not None:
-            await self._store.take_away(user_id, book.book_id, gift.order_id)
+            await self._store.take_away(user_id, book.book_id, gift.id)
             return
         at = book.redeemed_at or gift.created_at
-        owned = Owned(book_id=book.book_id, order_id=gift.order_id, state="owned", acquired_at=at)
+        owned = Owned(book_id=book.book_id, order_id=gift.id, state="owned", acquired_at=at)
         if not await self._store.give(user_id, owned):
             await self._table.update(Gift, gift.id, _GIFT, lambda gift: gift.leave(user_id, book.book_id))
 
@@ -242,7 +240,8 @@ class Gifts:
         )
 
 
-def _id_of(order_id: str) -> str:
+def gift_of(order_id: str) -> str:
+    """Return the id of an order's gift."""
     return fingerprint("gift", order_id)[:_ID_DIGITS]
 
 

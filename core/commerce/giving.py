@@ -57,13 +57,13 @@ class GiftBook(BaseModel):
 class Gift(BaseModel):
     """Row `gift`: the books of one paid order, each for whoever redeems it first with the mailed link.
 
+    Its id follows from the order's and does not lead back to it, since that one names the giver.
     `secret_hash` is that of what the link ends with. Nothing can be redeemed after `refunded_at`.
     """
 
     model_config = ConfigDict(frozen=True)
 
     id: str
-    order_id: str
     giver_id: str
     giver: str
     email: str

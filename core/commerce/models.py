@@ -52,7 +52,8 @@ class Cart(BaseModel):
 class Owned(BaseModel):
     """Row `owned_{book}`: a book that a person has bought (`owned`), or is about to (`pending`).
 
-    It comes and goes only together with a change of its order.
+    It comes and goes only together with a change of its order; of a book that came with a gift, `order_id` is
+    the gift's.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -63,7 +64,7 @@ class Owned(BaseModel):
     acquired_at: datetime
 
     def is_bought_by(self, user_id: str) -> bool:
-        """Tell whether this comes of the user's own order; another's id, which a gift has, tells whose."""
+        """Tell whether this comes of the user's own order, and not with a gift."""
         return owner_of(self.order_id) == user_id
 
 
@@ -272,6 +273,14 @@ class Settle(Tried):
 
     order_id: str
     voucher: str | None = None
+
+
+class SeeToGift(Tried):
+    """Message on `settle`: let people own what this gift says."""
+
+    model_config = ConfigDict(frozen=True)
+
+    gift_id: str
 
 
 class ExpectedTotal(Money):

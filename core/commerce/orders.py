@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import timedelta
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from core.accounts.service import Accounts
 from core.backoff import Backoff
 from core.caller import Caller, Origin
 from core.commerce.fulfilment import Fulfilment
-from core.commerce.gifts import Gifts
-from core.commerce.models import Cart, Order, OrderState, OrderView, Settle, show
+from core.commerce.gifts import Gifts, gift_of
+from core.commerce.models import Cart, Order, OrderState, OrderView, SeeToGift, Settle, show
 from core.commerce.post import Post
 from core.commerce.store import REQUEST_LIFE, CommerceStore
 from core.commerce.vouchers import Vouchers
@@ -35,6 +35,7 @@ _TIME_TO_PAY = timedelta(minutes=40)  # the provider's own page closes a little 
 _LEFT = timedelta(hours=1)
 _MAX_LOOKS = 120  # of one account in ATTEMPT_WINDOW_SECONDS: each asks the provider
 _FREE = Charge(state="paid")
+_WORK: TypeAdapter[Settle | SeeToGift] = TypeAdapter(Settle | SeeToGift)
 
 
 class Orders:
@@ -155,7 +156,7 @@ class Orders:
             order = await self._give_back(stored)
         await self._send_post(order)
         if order.gift is not None:
-            await self._gifts.see_to(order.id)
+            await self._gifts.see_to(gift_of(order.id))
         return order
 
     async def _send_post(self, order: Order) -> None:
@@ -170,16 +171,39 @@ class Orders:
         order, cart = stored.value, await self._store.find_cart(stored.value.user_id)
         if order.total == 0:
             return await self._follow(stored, _FREE, cart)
-        provider, request, reference = self._provider(order), self.ask(order), order.payment.reference
         age = now() - order.created_at
+        is_over = give_up or age >= _TIME_TO_PAY
+        provider = self._providers.get(order.payment.method)
+        if provider is None:
+            return await self._abandon(stored) if is_over else order
+        request, reference = self.ask(order), order.payment.reference
         charge: Charge | None = None
-        if not give_up and age < _TIME_TO_PAY:
+        if not is_over:
             charge = await provider.look(request, reference)
             if charge is None and age < _UNDER_WAY:
                 return order  # its checkout may still be on its way to the provider
         if charge is None:
             charge = await provider.end(request, reference)
         return await self._follow(stored, charge, cart)
+
+    async def _abandon(self, stored: Stored[Order]) -> Order:
+        """Give up a pending order whose way to pay was taken away; only a person can look there any more."""
+        await self._alert_gone(stored.value, "Where it was paid nevertheless, give the money back there.")
+        reason = "This way to pay is not offered any more."
+        reference = stored.value.payment.reference
+        return await self._fulfilment.fail(
+            stored, Charge(state="declined", reference=reference, reason=reason)
+        )
+
+    async def _alert_gone(self, order: Order, advice: str) -> None:
+        payment = order.payment
+        await self._operations.raise_alert(
+            "payment-method-gone",
+            f"Order {order.number} waited for {payment.method}, which is not set up any more",
+            f"Order: {order.id}\nReference there: {payment.reference or 'none is known'}\n{advice}",
+            order.id,
+            order.created_at,
+        )
 
     async def _follow(self, stored: Stored[Order], charge: Charge, cart: Stored[Cart] | None) -> Order:
         """Do to an order what a provider's answer means for it."""
@@ -242,7 +266,10 @@ class Orders:
         return show(order)
 
     async def _give_back(self, stored: Stored[Order]) -> Order:
-        order = stored.value
+        order, method = stored.value, stored.value.payment.method
+        if order.total > 0 and method not in self._providers:
+            await self._alert_gone(order, "Its refund had begun: see there whether it has come through.")
+            return await self._fulfilment.refuse_refund(stored, f"{method} is not set up any more")
         if order.total > 0:
             try:
                 await self._provider(order).refund(self.ask(order), order.payment.reference, order.total)
@@ -253,42 +280,47 @@ class Orders:
     # What comes by itself
 
     async def run(self, body: str) -> None:
-        """Settle the order of a message on the queue `settle`; one that stays open comes again."""
+        """Do what a message on the queue `settle` asks; an order that stays open comes again."""
         try:
-            work = Settle.model_validate_json(body)
+            work = _WORK.validate_json(body)
         except ValidationError:
             _log.error("a message on %s cannot be read and is set aside", QUEUE)
             await self._alert("a message that cannot be read", "unknown")
             return
         await self._backoff.run(self._queues, QUEUE, work, self._do)
 
-    async def _do(self, work: Settle) -> None:
+    async def _do(self, work: Settle | SeeToGift) -> None:
+        if isinstance(work, SeeToGift):
+            await self._gifts.see_to(work.gift_id)
+            return
         is_young = now() - time_of(work.order_id) < _UNDER_WAY
         try:
             is_open = (await self.settle(work.order_id)).is_open
         except NotFoundError:  # its checkout has ended before there was an order, or its buyer has left
             is_open = is_young
-            if not is_young:
-                await self._gifts.see_to(work.order_id)
-                if work.voucher is not None:
-                    await self._vouchers.release(work.voucher, work.order_id)
+            if not is_young and work.voucher is not None:
+                await self._vouchers.release(work.voucher, work.order_id)
         if is_open:
             again = _UNDER_WAY.total_seconds() if is_young else _AGAIN_SECONDS
             await self._send(work.order_id, again, work.voucher)
 
     async def settle_poison(self, body: str) -> None:
-        """Tell a person of an order that could not be settled; the sweep tries again."""
+        """Tell a person of an order or a gift that could not be settled; the sweep tries an order again."""
         try:
-            order_id = Settle.model_validate_json(body).order_id
+            work = _WORK.validate_json(body)
         except ValidationError:
-            order_id = "unknown"
-        await self._alert(f"order {order_id}", order_id)
+            await self._alert("a message that cannot be read", "unknown")
+            return
+        if isinstance(work, SeeToGift):
+            await self._alert(f"gift {work.gift_id}", work.gift_id)
+        else:
+            await self._alert(f"order {work.order_id}", work.order_id)
 
     async def _alert(self, what: str, target: str) -> None:
         await self._operations.raise_alert(
             "poison-message",
             f"Commerce: {what} could not be settled",
-            f"Queue: {QUEUE}\nOrder: {target}\nThe log tells the cause.",
+            f"Queue: {QUEUE}\nConcerns: {target}\nThe log tells the cause.",
             target,
             now(),
         )

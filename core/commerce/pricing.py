@@ -5,16 +5,10 @@ from collections.abc import Sequence
 from core.catalog.models import Book, Money
 from core.commerce.models import Item
 from core.commerce.taxes import TaxRates, contained
+from core.currencies import decimals_of
 from core.errors import ConflictError
 
 _DEFAULT_CURRENCY = Money(amount=0).currency
-_WITHOUT_DECIMALS = frozenset(
-    (
-        *("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "MGA", "PYG"),
-        *("RWF", "UGX", "UYI", "VND", "VUV", "XAF", "XOF", "XPF"),
-    )
-)
-_WITH_THREE = frozenset(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"))
 
 
 def shared_currencies(books: Sequence[Book]) -> list[str]:
@@ -75,13 +69,6 @@ def take_off(items: Sequence[Item], discounts: Sequence[int]) -> list[Item]:
         )
         for item, discount in zip(items, discounts, strict=True)
     ]
-
-
-def decimals_of(currency: str) -> int:
-    """Return how many decimals amounts of a currency have."""
-    if currency in _WITHOUT_DECIMALS:
-        return 0
-    return 3 if currency in _WITH_THREE else 2
 
 
 def write_money(amount: int, currency: str) -> str:

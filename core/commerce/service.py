@@ -58,9 +58,7 @@ class Commerce:
         gifts = self.gifts = Gifts(settings, tables.gifts, store, accounts, queues, operations)
         post = Post(store, accounts, operations, vouchers, gifts, settings.public_base_url)
         self.cart = Carts(store, catalog, rates)
-        self.orders = Orders(
-            settings, store, accounts, providers, post, gifts, vouchers, queues, operations
-        )
+        self.orders = Orders(settings, store, accounts, providers, post, gifts, vouchers, queues, operations)
         self.checkout = Checkout(store, catalog, accounts, self.orders, vouchers, gifts, providers, rates)
         self.webhooks = Webhooks(tables.events, providers, self.orders.settle)
         self.library = Library(store, catalog, media)

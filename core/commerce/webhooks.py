@@ -18,12 +18,10 @@ _log = logging.getLogger("aloud.commerce")
 
 
 class DoneEvent(BaseModel):
-    """Row of `events`: provider, SHA-256 of the event's id; its order was settled after it."""
+    """Row of `events`: provider, SHA-256 of the event's id; its order, which names its buyer, was settled."""
 
     model_config = ConfigDict(frozen=True)
 
-    event_id: str
-    order_id: str
     at: datetime
 
 
@@ -57,7 +55,7 @@ class Webhooks:
             await self._settle(event.order_id)
         except NotFoundError:
             _log.error("%s tells of order %s, which is not here", provider.name, event.order_id)
-        done = DoneEvent(event_id=event.id, order_id=event.order_id, at=now())
+        done = DoneEvent(at=now())
         with suppress(ConflictError):  # it came twice at once
             await self._events.insert(done, provider.name, key)
 

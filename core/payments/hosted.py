@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
+from core.currencies import step_of
 from core.errors import (
     ConflictError,
     MalformedRequestError,
@@ -91,6 +92,9 @@ class Stripe:
         """Open the page where the buyer pays; a repeat opens the same one."""
         from stripe import CardError, InvalidRequestError
 
+        if request.amount % step_of(request.currency):
+            third = f"Cards take no third decimal in {request.currency}. Choose another currency."
+            return Charge(state="declined", reason=third)
         try:
             with _translated("open a session"):
                 return _show(await self._open(request))
@@ -211,7 +215,7 @@ def _end_of(request: PaymentRequest) -> datetime:
 
 
 def _count(amount: int, currency: str) -> int:
-    """Return an amount in minor units as Stripe counts them."""
+    """Return an amount in minor units as Stripe counts them (https://docs.stripe.com/currencies)."""
     return amount * 100 if currency in _TIMES_100 else amount
 
 
@@ -227,6 +231,8 @@ def _find_reason(error: InvalidRequestError) -> str | None:
     """Return what the buyer may be told of a request that was refused; None where we are to blame."""
     if error.param == "expires_at":
         return _OVER
+    if error.param is not None and error.param.endswith("[currency]"):
+        return "Cards take no payments in this currency. Choose another."
     return _AMOUNTS.get(error.code or "")
 
 

@@ -43,9 +43,7 @@ class Shop:
         self.orders = self.services.commerce.orders
         self.gifts = self.services.commerce.gifts
         self.webhooks = self.services.commerce.webhooks
-        provider = self.services.providers["simulated"]
-        assert isinstance(provider, Simulated)
-        self.provider = provider
+        self.provider = Simulated(account.table("charges"), settings)
         self.users = account.table("users")
         self.books = account.table("books")
         self.media = account.container("media")

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from azure.data.tables.aio import TableServiceClient
 from pydantic import ValidationError
 
 from core.caller import Caller
@@ -18,6 +19,7 @@ from core.commerce.store import CommerceStore, idempotency_key
 from core.errors import ConflictError, NotFoundError, ThrottledError
 from core.ids import new_id, now, scoped_id
 from core.storage.tables import Stored
+from localhost.azurite import Azurite
 from tests.core.commerce.conftest import Shop, Start
 from tests.faults import crash_everywhere
 
@@ -215,14 +217,32 @@ async def test_a_gift_that_is_refunded_before_it_was_mailed_never_is(shop: Shop)
     assert await mails(shop, wish["email"]) == []
 
 
-async def test_a_gift_works_on_after_its_giver_has_left(shop: Shop) -> None:
-    giver, (book,), _, code = await give(shop)
+async def test_a_gift_works_on_after_its_giver_has_left_and_names_nobody(
+    shop: Shop, azurite: Azurite, at_once: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.commerce.gifts.FINISH_SECONDS", 0)
+    giver, (book, _), _, code = await give(shop, 2)
+    bob, early = await shop.join(), await shop.join()
+    await shop.give(early, book)
+    await shop.gifts.redeem(early, code)
     await shop.services.commerce.records.leave(giver.user_id)
     gift = await shop.gifts.find(code)
     assert (gift.giver_id, gift.giver, gift.email, gift.message) == ("", "", "", "")
-    bob = await shop.join()
     await shop.gifts.redeem(bob, code)
     assert await shop.owned(bob) == {book.id: "owned"}
+    await shop.store.take_away(bob.user_id, book.id, gift.id)  # as if a crash had come between
+    await shop.settle_all()
+    assert await shop.owned(bob) == {book.id: "owned"}
+    async with TableServiceClient.from_connection_string(azurite.connection_string) as tables:
+        rows = [
+            row
+            async for row in tables.get_table_client("gifts").query_entities(f"PartitionKey eq '{gift.id}'")
+        ]
+        for person in (bob, early):
+            found = tables.get_table_client("users").query_entities(f"PartitionKey eq '{person.user_id}'")
+            rows += [row async for row in found]
+    assert len(rows) >= 5
+    assert giver.user_id not in str(rows)
 
 
 async def test_a_mail_service_that_is_away_keeps_no_order_from_its_end(start: Start) -> None:

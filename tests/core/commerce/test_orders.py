@@ -1,6 +1,7 @@
 """Orders after the checkout: late payments, refunds, the cart beside them, and who may see what."""
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 
@@ -207,3 +208,40 @@ async def test_who_asks_too_often_after_what_is_not_paid_has_to_wait(
         with pytest.raises(ThrottledError):
             await ask(buyer, order.id)
     assert (await shop.orders.confirm(buyer, paid.id)).state == "paid", "nobody is asked about that one"
+
+
+async def alerts_of(shop: Shop, order_id: str) -> list[str]:
+    found, _ = await shop.services.operations.alerts(100, None)
+    return [alert.kind for alert in found if alert.target == order_id]
+
+
+async def test_an_order_whose_way_to_pay_was_taken_away_ends_and_people_are_told(
+    start: Start, at_once: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop, later = start(), start(SIMULATED_PAYMENTS="false")
+    buyer, book = await shop.join(), await shop.stock()
+    order = await shop.bought(buyer, book, method="simulated-late")
+    assert (await later.orders.settle(order.id)).state == "pending", "it may be back in a moment"
+    assert await shop.owned(buyer) == {book.id: "pending"}
+    monkeypatch.setattr("core.commerce.orders._TIME_TO_PAY", timedelta(0))
+    await shop.queue.clear_messages()
+    await later.orders.announce(order.id)
+    await later.settle_all()
+    ended = await later.orders.get(buyer, order.id)
+    assert ended.state == "failed"
+    assert ended.history[-1].cause == "This way to pay is not offered any more."
+    assert await shop.owned(buyer) == {}
+    assert await alerts_of(later, order.id) == ["payment-method-gone"]
+    assert (await shop.bought(buyer, book)).state == "paid"
+
+
+async def test_a_refund_whose_provider_was_taken_away_is_not_begun_for_ever(start: Start) -> None:
+    shop, later = start(), start(SIMULATED_PAYMENTS="false")
+    buyer, book = await shop.join(), await shop.stock()
+    order = await shop.bought(buyer, book)
+    with pytest.raises(ConflictError, match="not set up any more"):
+        await later.refund(order.id)
+    assert await alerts_of(later, order.id) == ["payment-method-gone"]
+    stored = await shop.store.find_order(order.id)
+    assert stored is not None and (stored.value.state, stored.value.is_open) == ("paid", False)
+    assert (await shop.refund(order.id)).state == "refunded", "once it is back"

@@ -8,9 +8,11 @@ from pydantic import ValidationError
 from core.caller import Caller, Origin
 from core.catalog.editing import BookContent, BookPatch
 from core.catalog.models import Book, Money
+from core.commerce.discounts import Voucher, split_discount
 from core.commerce.pricing import write_money
 from core.errors import InvalidError
 from core.ids import new_id, now
+from functions.vouchers import NewVoucher
 from tests.core.commerce.conftest import Shop
 
 ORIGIN = Origin(address="192.0.2.1", request_id="test")
@@ -50,6 +52,27 @@ def test_an_amount_is_written_in_the_units_in_which_it_is_charged() -> None:
 def test_a_price_elsewhere_is_a_whole_number_over_zero(amount: Any) -> None:
     with pytest.raises(ValidationError):
         BookPatch.model_validate({"other_prices": [eur(amount)]})
+
+
+@pytest.mark.parametrize("currency", ["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"])
+def test_a_third_decimal_that_no_card_pays_is_refused_where_prices_are_set(currency: str) -> None:
+    for shape, field in ((BookPatch, "price"), (BookPatch, "other_prices"), (NewVoucher, "amount")):
+        for amount, is_good in ((1230, True), (1234, False)):
+            given = {"amount": amount, "currency": currency}
+            content = {field: [given] if field == "other_prices" else given}
+            if is_good:
+                shape.model_validate(content)
+                continue
+            with pytest.raises(ValidationError, match=f"in {currency} ends with a 0"):
+                shape.model_validate(content)
+
+
+def test_a_share_leaves_what_can_be_paid() -> None:
+    voucher = Voucher(code="V", percent=15, created_at=now())
+    assert split_discount(voucher, [("a", 1230), ("b", 10)], "KWD") == [180, 0]
+    assert split_discount(voucher, [("a", 1230)], "USD") == [185]
+    whole = voucher.model_copy(update={"percent": 100})
+    assert split_discount(whole, [("a", 1235)], "KWD") == [1235], "a price from before is not made negative"
 
 
 async def test_a_publisher_sets_prices_in_several_currencies(shop: Shop) -> None:

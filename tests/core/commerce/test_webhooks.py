@@ -108,7 +108,7 @@ async def test_events_are_forgotten_after_a_month(shop: Shop) -> None:
     table = shop.account.table("events")
     ids = {"old": now() - KEPT - timedelta(minutes=1), "new": now() - KEPT + timedelta(minutes=1)}
     for event_id, at in ids.items():
-        row = DoneEvent(event_id=event_id, order_id="", at=at)
+        row = DoneEvent(at=at)
         await table.put(row, "simulated", fingerprint(event_id))
     await shop.webhooks.sweep()
     assert [await done(shop, event_id) for event_id in ids] == [False, True]

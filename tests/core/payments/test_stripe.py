@@ -90,11 +90,11 @@ async def test_a_charge_opens_a_hosted_page_for_the_exact_amount(
 
 
 async def test_amounts_are_counted_as_stripe_counts_them(stripe: Provider, server: StripeServer) -> None:
-    for currency, wanted in {"USD": 1299, "JPY": 1299, "KWD": 1299, "ISK": 129900, "UGX": 129900}.items():
-        request = a_request("stripe", currency=currency)
+    for currency, wanted in {"USD": 1290, "JPY": 1290, "KWD": 1290, "ISK": 129000, "UGX": 129000}.items():
+        request = a_request("stripe", currency=currency, amount=1290)
         reference = await paid(stripe, server, request)
         assert server.sessions[reference]["amount_total"] == wanted
-        await stripe.refund(request, reference, 1299)
+        await stripe.refund(request, reference, 1290)
         assert server.refunded[server.sessions[reference]["payment_intent"]] == wanted
 
 
@@ -211,6 +211,16 @@ async def test_amounts_that_no_card_pays_are_a_sentence_for_the_buyer(
     server.fail_with(402, type="card_error", code="card_declined", message="Your card was declined.")
     declined = await stripe.charge(a_request("stripe"))
     assert declined == Charge(state="declined", reason="The card was declined. Try another one.")
+    server.heal()
+    for currency in ("BHD", "JOD", "KWD", "OMR", "TND"):
+        exact = await stripe.charge(a_request("stripe", currency=currency, amount=1299))
+        assert (exact.state, exact.reference) == ("declined", None)
+        assert exact.reason == f"Cards take no third decimal in {currency}. Choose another currency."
+    server.fail_with(
+        400, type="invalid_request_error", param="line_items[0][price_data][currency]", message="xyz"
+    )
+    unknown = await stripe.charge(a_request("stripe", currency="XYZ"))
+    assert unknown.reason == "Cards take no payments in this currency. Choose another."
 
 
 @pytest.mark.parametrize(
