@@ -149,7 +149,16 @@ class UnavailableError(AloudError):
 
 
 class ModelUnavailableError(UnavailableError):
+    """`said` and `reference` as with ModelRefusedError."""
+
     slug, title = "model-unavailable", "The AI does not answer at the moment"
+
+    def __init__(
+        self, detail: str = "", retry_after: float | None = None, *, said: str = "", reference: str = ""
+    ) -> None:
+        super().__init__(detail, retry_after)
+        self.said = said
+        self.reference = reference
 
 
 class PaymentAccountError(UnavailableError):
@@ -161,7 +170,16 @@ class StorageLimitError(AloudError):
 
 
 class ModelRefusedError(AloudError):
+    """`detail` is in our own words. `said` is in the service's, and `reference` what its support asks for:
+    both are for the log and for administrators.
+    """
+
     slug, title = "model-refused", "The AI refuses this request"
+
+    def __init__(self, detail: str = "", *, said: str = "", reference: str = "") -> None:
+        super().__init__(detail)
+        self.said = said
+        self.reference = reference
 
 
 class ModelAccountError(ModelRefusedError):

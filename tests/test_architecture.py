@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 SHARED = {
-    *("backoff", "caller", "currencies", "errors", "ids", "pictures", "settings"),
+    *("backoff", "caller", "currencies", "errors", "ids", "pictures", "redaction", "settings"),
     *("storage", "ai", "mail", "payments"),
 }
 ONE_WAY = {

@@ -5,8 +5,9 @@ from typing import Annotated
 from pydantic import BeforeValidator
 
 from core.ai.client import Answer
-from core.ai.refusals import label
+from core.ai.refusals import FILTERED, reference_of
 from core.errors import ModelRefusedError, ModelUnavailableError
+from core.redaction import redact
 
 # Gemini's compatible endpoint hands some of its own reasons through, in capitals.
 _FILTERED = ("content_filter", "safety", "recitation", "blocklist", "prohibited_content", "spii")
@@ -54,10 +55,13 @@ class Chat(Answer):
 
         Raises ModelUnavailableError where there is no answer, ModelRefusedError where it was withheld.
         """
+        reference = reference_of(request_id)
         if not self.choices:
-            raise ModelUnavailableError(label("The AI gave no answer", request_id))
+            raise ModelUnavailableError("The AI gave no answer.", reference=reference)
         choice = self.choices[0]
-        if choice.message.refusal or choice.finish_reason.startswith(_FILTERED):
-            reason = choice.message.refusal or f"its content filter ({choice.finish_reason})"
-            raise ModelRefusedError(label(f"The AI refused: {reason[:300]}", request_id))
+        if choice.message.refusal:
+            said = redact(choice.message.refusal)
+            raise ModelRefusedError("The AI refuses to answer.", said=said, reference=reference)
+        if choice.finish_reason.startswith(_FILTERED):
+            raise ModelRefusedError(FILTERED, said=choice.finish_reason[:100], reference=reference)
         return choice.message.content or ""

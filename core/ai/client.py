@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Self
 
 from pydantic import BaseModel, ValidationError
 
-from core.ai.refusals import label, translate_status
+from core.ai.refusals import TOO_SLOW, reference_of, translate_status
 from core.errors import ModelAccountError, ModelUnavailableError
+from core.redaction import redact
 
 if TYPE_CHECKING:
     import openai
@@ -86,7 +87,9 @@ class Answer(BaseModel):
             fault = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(map(str, fault["loc"])) or "body"
             raise ModelUnavailableError(
-                label(f"The AI's answer cannot be used ({where}: {fault['msg']})", request_id)
+                "The AI's answer cannot be used.",
+                said=redact(f"{where}: {fault['msg']}"),
+                reference=reference_of(request_id),
             ) from None
 
 
@@ -101,5 +104,8 @@ def translate_errors() -> Iterator[None]:
         response = error.response
         raise translate_status(error.status_code, response.headers, response.content) from error
     except openai.APIConnectionError as error:
+        late = isinstance(error, openai.APITimeoutError)
         cause = f": {error.__cause__!r}" if error.__cause__ else ""
-        raise ModelUnavailableError(f"The AI cannot be reached ({error.message}{cause})") from error
+        raise ModelUnavailableError(
+            TOO_SLOW if late else "The AI cannot be reached.", said=redact(f"{error.message}{cause}")
+        ) from error

@@ -3,6 +3,10 @@
 OpenAI and Azure answer `{"error": {"message", "type", "code"}}`; Azure's `code` may be the status. Gemini
 answers in Google's form, in a list: `[{"error": {"code": 429, "message", "status", "details": [...]}}]`; the
 time to wait stands in the details, and a bad key is a 400.
+
+People are told of a failure in our own words, one sentence for each kind of cause. What the service said may
+hold keys, names of accounts, addresses and what was asked: it goes to the log and to administrators alone,
+without what looks like a secret.
 """
 
 import math
@@ -15,11 +19,27 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
 
 from core.errors import ModelAccountError, ModelRefusedError, ModelUnavailableError
+from core.redaction import redact
 
-_TRANSIENT = (408, 409, 429)
+TOO_SLOW = "The AI took too long to answer."
+FILTERED = "The AI's content filter refuses this."
+
+_TRANSIENT = {
+    408: TOO_SLOW,
+    409: "The AI is busy with something else at the moment.",
+    429: "The AI is asked more than it allows at the moment.",
+}
+_FAULT = "The AI has a fault of its own at the moment."
 _NO_MONEY = {"insufficient_quota", "billing_hard_limit_reached"}
 _BAD_KEY = "API_KEY_INVALID"
-_MESSAGE_CHARACTERS = 300
+_FILTERS = {"content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation"}
+_TOO_LONG = {"context_length_exceeded", "string_above_max_length"}
+_REFUSED = {
+    404: "The AI does not know the model that is set.",
+    413: "This is too large for the AI.",
+    415: "The AI does not accept the format of the audio.",
+}
+_UNREADABLE = re.compile(r"audio file|file format|corrupted|could not be decoded", re.IGNORECASE)
 
 Text = Annotated[str, BeforeValidator(lambda value: "" if value is None else str(value))]
 
@@ -29,11 +49,16 @@ class _Detail(BaseModel):
     retry_delay: Text = Field("", alias="retryDelay")
 
 
+class _Inner(BaseModel):
+    code: Text = ""
+
+
 class _Fault(BaseModel):
     message: Text = ""
     type: Text = ""
     code: Text = ""
     details: list[_Detail] | None = None
+    inner: _Inner | None = Field(None, alias="innererror")
 
 
 class _Body(BaseModel):
@@ -51,23 +76,32 @@ def translate_status(
     """Return the error of ours for an answer with an error status."""
     fault = _read(body)
     details = fault.details or []
-    request_id = request_id_of(headers)
+    said, reference = redact(fault.message), reference_of(request_id_of(headers), status)
     if status == 401 or any(detail.reason == _BAD_KEY for detail in details):
-        # The service's own sentence may quote a part of the key.
+        # The service's own sentence may quote a part of the key that does not look like one.
         return ModelAccountError(
-            label("The AI does not accept the API key, or the app's identity", request_id, status)
+            "The AI does not accept the API key, or the app's identity.", reference=reference
         )
-    sentence = label(
-        fault.message[:_MESSAGE_CHARACTERS] or "The AI answered with an error", request_id, status
-    )
-    if status == 403 or _NO_MONEY & {fault.code, fault.type}:
-        return ModelAccountError(sentence)
+    if _NO_MONEY & {fault.code, fault.type}:
+        return ModelAccountError("The AI's account has no money left.", said=said, reference=reference)
+    if status == 403:
+        return ModelAccountError("The AI does not serve this account.", said=said, reference=reference)
     if status in _TRANSIENT or status >= 500:
         wait = read_retry_after(headers)
         if wait is None:
             wait = next((seconds for d in details if (seconds := _seconds(d.retry_delay))), None)
-        return ModelUnavailableError(sentence, retry_after=wait)
-    return ModelRefusedError(sentence)
+        return ModelUnavailableError(_TRANSIENT.get(status, _FAULT), wait, said=said, reference=reference)
+    return ModelRefusedError(_explain_refusal(status, fault), said=said, reference=reference)
+
+
+def _explain_refusal(status: int, fault: _Fault) -> str:
+    if _FILTERS & {fault.code, fault.type, fault.inner.code if fault.inner else ""}:
+        return FILTERED
+    if _TOO_LONG & {fault.code, fault.type}:
+        return "This is too long for the AI."
+    if status not in _REFUSED and _UNREADABLE.search(fault.message):
+        return "The AI cannot read the audio that it was sent."
+    return _REFUSED.get(status, "The AI does not accept this request.")
 
 
 def request_id_of(headers: Mapping[str, str]) -> str | None:
@@ -75,11 +109,11 @@ def request_id_of(headers: Mapping[str, str]) -> str | None:
     return headers.get("x-request-id") or headers.get("apim-request-id")
 
 
-def label(sentence: str, request_id: str | None, status: int | None = None) -> str:
-    """Add what a support request to the vendor needs."""
+def reference_of(request_id: str | None, status: int | None = None) -> str:
+    """Return what a support request to the vendor needs."""
     facts = [f"status {status}"] if status else []
     facts += [f"request {request_id}"] if request_id else []
-    return f"{sentence} [{', '.join(facts)}]" if facts else sentence
+    return ", ".join(facts)
 
 
 def _read(body: bytes) -> _Fault:

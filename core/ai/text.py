@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from core.ai.chat import Chat
 from core.ai.client import Connection, translate_errors
 from core.ai.models import Bill, TextCapabilities, Usage
-from core.ai.refusals import label, request_id_of
+from core.ai.refusals import reference_of, request_id_of
 from core.errors import ModelRefusedError, ModelUnavailableError
 
 T = TypeVar("T", bound=BaseModel)
@@ -102,8 +102,12 @@ def choose_tag(material: str) -> str:
 def _read_value(answer: Chat, shape: type[T], request_id: str | None) -> T:
     content = answer.content(request_id)
     if answer.is_cut_off:
-        raise ModelRefusedError(label("The AI's answer was cut off at its length limit", request_id))
+        raise ModelRefusedError(
+            "The AI's answer was cut off at its length limit.", reference=reference_of(request_id)
+        )
     try:
         return shape.model_validate_json(content)
     except ValidationError:
-        raise ModelUnavailableError(label("The AI's answer has the wrong shape", request_id)) from None
+        raise ModelUnavailableError(
+            "The AI's answer has the wrong shape.", reference=reference_of(request_id)
+        ) from None

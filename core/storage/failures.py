@@ -35,7 +35,7 @@ def named(kind: type[AloudError], what: str) -> AloudError:
 
 @contextmanager
 def translated(what: str) -> Iterator[None]:
-    """Raise our own errors in place of Azure's; `what` names the thing in the message.
+    """Raise our own errors in place of Azure's; `what` names the thing in a note for the log.
 
     NotFoundError, ConflictError, StaleError, or UnavailableError where the service is busy or away.
     Anything else is a bug of ours and passes as it is.
@@ -54,10 +54,16 @@ def translated(what: str) -> Iterator[None]:
         if status in _CONFLICTS:
             raise named(_CONFLICTS[status], what) from error
         if status >= 500 or status == 429:
-            raise UnavailableError(f"The storage answers {status} for {what}.") from error
+            raise _away(f"status {status} for {what}") from error
         raise
     except (ServiceRequestError, ServiceResponseError) as error:
-        raise UnavailableError(f"The storage does not answer for {what}.") from error
+        raise _away(what) from error
+
+
+def _away(what: str) -> UnavailableError:
+    error = UnavailableError("The storage does not answer at the moment.")
+    error.add_note(what)
+    return error
 
 
 async def made_on_demand(call: Callable[[], Awaitable[T]], create: Callable[[], Awaitable[object]]) -> T:

@@ -277,7 +277,9 @@ class Table:
             except StaleError:
                 continue
             return value
-        raise UnavailableError(f"Row {key} of {self._name} changes too often.", retry_after=1)
+        error = UnavailableError("This changes too often at the moment.", retry_after=1)
+        error.add_note(f"row {key} of {self._name}")
+        raise error
 
     async def delete(self, partition: str, key: str) -> None:
         """Remove a row; absent is fine."""

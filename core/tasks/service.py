@@ -325,9 +325,13 @@ class Tasks:
             await self._store.clear(clear.owner_id, task_id)
 
     async def settle_poison(self, body: str) -> None:
-        """Tell a person of what could not be removed."""
+        """Tell a person of what could not be removed, and not whose it is."""
+        try:
+            detail = "Tasks: " + ", ".join(Clear.model_validate_json(body).ids)[:1000]
+        except ValidationError:
+            detail = "The message cannot be read."
         await self._operations.raise_alert(
-            "poison-message", "What belonged to deleted tasks could not be removed", body[:2000], QUEUE, now()
+            "poison-message", "What belonged to deleted tasks could not be removed", detail, QUEUE, now()
         )
 
 

@@ -1,7 +1,6 @@
 """The step `assemble`: joins what was heard in the chunks into one transcript, in all its forms."""
 
 import asyncio
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -86,6 +85,6 @@ class Assemble:
 
 
 def _summarise(errors: Iterable[str | None]) -> str:
-    """Return the most frequent causes, without the request ids that make each one different."""
-    causes = Counter(re.sub(r" \[[^\]]*\]$", "", error or "unknown cause")[:300] for error in errors)
+    """Return the most frequent causes."""
+    causes = Counter((error or "unknown cause")[:300] for error in errors)
     return "; ".join(cause for cause, _ in causes.most_common(3))

@@ -53,9 +53,11 @@ class Gather:
         await self._backoff.run(self._queues, GATHER, message, self._gather)
 
     async def settle_poison(self, body: str) -> None:
-        """Tell a person of files that became no book."""
+        """Tell a person of files that became no book; of a private recording not whose it is."""
+        private = f'"{self._private.container}"' in body
+        detail = "It is about a private recording." if private else body[:2000]
         await self._operations.raise_alert(
-            "poison-message", "Dropped files could not be made into a book", body[:2000], GATHER, now()
+            "poison-message", "Dropped files could not be made into a book", detail, GATHER, now()
         )
 
     async def _gather(self, message: Gathering) -> None:

@@ -50,13 +50,14 @@ class Work(BaseModel):
     """What rows that a worker works on have in common.
 
     `claimed_by` alone may work until `running_until`; `attempts` counts tries, `error` says why the last
-    one failed.
+    one failed, in words for everybody, and `evidence` what administrators should know of that.
     """
 
     model_config = ConfigDict(frozen=True)
 
     attempts: int = 0
     error: str | None = None
+    evidence: str | None = None
     claimed_by: str | None = None
     running_until: datetime | None = None
     cpu_seconds: float = Field(0, description="Processor time of reading, cutting and joining.")
@@ -288,6 +289,7 @@ class ChunkView(BaseModel):
     status: ChunkStatus
     attempts: int
     error: str | None
+    evidence: str | None = Field(description="What the service itself said of the error, without secrets.")
     flag: str | None
     rejected: int
     calls: int
@@ -326,5 +328,7 @@ class JobDetail(JobProgress, TextCosts):
 
     run: int
     size_bytes: int
+    error: str | None = Field(description="Why the last step that is not a chunk's failed.")
+    evidence: str | None = Field(description="What the service itself said of that, without secrets.")
     cost_microdollars: int = Field(description="Of speech and text, rejected answers included.")
     parts: list[ChunkView]

@@ -105,17 +105,18 @@ class Transcription:
         await self._operations.raise_alert(
             "transcription-failed" if queue != "index" else "index-failed",
             f"{job.title}: the step {queue} failed",
-            f"{job.error or 'No cause was recorded.'}\nFile: {job.blob_name}\nJob: {job.id}",
+            f"{job.error or 'No cause was recorded.'}\nFile: {_place(job)}\nJob: {job.id}",
             f"{job.id}/{job.run}",
             job.run_started_at,
         )
 
     async def alert_poison(self, queue: str, body: str) -> None:
-        """Tell a person of a message that could not be dealt with."""
+        """Tell a person of a message that could not be dealt with; of whose recording it is they do not."""
+        private = f'"{self._private_drops.container}"' in body
         await self._operations.raise_alert(
             "poison-message",
             f"A message on {queue} could not be dealt with",
-            body[:2000],
+            "It is about a private recording." if private else body[:2000],
             queue,
             now(),
         )
@@ -166,6 +167,8 @@ class Transcription:
             card=card,
             run=job.run,
             size_bytes=job.size,
+            error=job.error,
+            evidence=job.evidence,
             **job.model_dump(include=set(TextCosts.model_fields)),
             cost_microdollars=card.cost_microdollars,
             parts=[
@@ -230,7 +233,7 @@ class Transcription:
             if chunk.status == "failed":
                 await self._store.update_chunk(job_id, chunk.index, _ask_again)
         start = {**begun, "run_started_at": at, "status": status, "settled": None}
-        start |= {"reason": None, "error": None}
+        start |= {"reason": None, "error": None, "evidence": None}
         job = await self._store.update(
             job_id, lambda j: j.model_copy(update=start) if j.run == job.run else None
         )
@@ -280,7 +283,8 @@ class Transcription:
             updated_at = max([updated_at, *(chunk.updated_at for chunk in chunks)])
             counts = count(chunks)
         return JobView(
-            **job.model_dump(include={"id", "title", "blob_name", "status", "duration_seconds"}),
+            **job.model_dump(include={"id", "title", "status", "duration_seconds"}),
+            blob_name=_place(job),
             audiobook_id=job.target_id,
             reason=job.reason or (None if job.is_final else job.error),
             created_at=job.created_at,
@@ -288,6 +292,11 @@ class Transcription:
             attempts=job.attempts + counts.attempts,
             chunks=ChunkCounts(**counts.model_dump(exclude={"attempts"})),
         )
+
+
+def _place(job: Job) -> str:
+    """Return where a job's recording is, for administrators; of a private one not how its owner calls it."""
+    return job.blob_name if job.target == "book" else "a task's folder"
 
 
 def draw_card(job: Job, rows: Sequence[Chunk], attempts: int) -> Card:
@@ -310,4 +319,5 @@ def draw_card(job: Job, rows: Sequence[Chunk], attempts: int) -> Card:
 
 
 def _ask_again(chunk: Chunk) -> Chunk:
-    return chunk.model_copy(update={"status": "pending", "attempts": 0, "rejected": 0, "error": None})
+    anew = {"status": "pending", "attempts": 0, "rejected": 0, "error": None, "evidence": None}
+    return chunk.model_copy(update=anew)

@@ -19,6 +19,7 @@ from core.ids import now
 from core.operations.service import Operations
 from core.settings import Settings
 from core.storage.queues import Queues
+from core.transcription.causes import Cause, explain
 from core.transcription.models import Job, QueueName, Step, Work
 from core.transcription.progress import Messages, Progress
 from core.transcription.store import JobStore
@@ -77,17 +78,23 @@ class Steps:
                 await self._queues.send(queue, step, _CLAIMED_DELAY_SECONDS)
             for name, message in following:
                 await self._queues.send(name, message)
-        except UnavailableError as error:
-            await self._put_back(queue, step, error)
-        except ModelAccountError as error:
-            await self._operations.switch.trip(error.detail)
-            await self._queues.send(queue, step, _PAUSED_DELAY_SECONDS)
-        except ModelRefusedError as error:
-            await self._give_up(queue, step, error.detail)
         except Exception as error:
-            cause = f"{type(error).__name__}: {error}"[:_REASON_CHARACTERS]
-            await self._change(step, lambda _: {"error": cause})
-            raise
+            await self._settle_error(queue, step, error, explain(error, is_private=job.target == "task"))
+
+    async def _settle_error(self, queue: QueueName, step: Step, error: Exception, cause: Cause) -> None:
+        """See to it that a step that has failed is done later, or given up; raise what nobody foresaw."""
+        match error:
+            case UnavailableError():
+                await self._put_back(queue, step, error, cause)
+            case ModelAccountError():
+                _log.error("%s of job %s: %s", queue, step.job_id, cause)
+                await self._operations.switch.trip(cause.words)
+                await self._queues.send(queue, step, _PAUSED_DELAY_SECONDS)
+            case ModelRefusedError():
+                await self._give_up(queue, step, cause)
+            case _:
+                await self._change(step, lambda _: _record(cause))
+                raise error
 
     async def drive(self, job: Job) -> None:
         """Send the messages that this job's state calls for; harmless if they are under way already."""
@@ -152,22 +159,20 @@ class Steps:
             spent = meter.take()
             await self._change(step, leave)
 
-    async def _put_back(self, queue: QueueName, step: Step, error: UnavailableError) -> None:
+    async def _put_back(self, queue: QueueName, step: Step, error: UnavailableError, cause: Cause) -> None:
         """Send the step to its queue again, later each time, or give it up after the last try."""
-        row = await self._change(
-            step, lambda r: {"error": error.detail[:_REASON_CHARACTERS], "attempts": r.attempts + 1}
-        )
+        row = await self._change(step, lambda r: {**_record(cause), "attempts": r.attempts + 1})
         tries = step.attempt if step.chunk is None else row.attempts
         delay = self._backoff.delay(tries, error.retry_after)
         if delay is None:
-            await self._give_up(queue, step, error.detail)
+            await self._give_up(queue, step, cause)
             return
-        _log.warning("%s of job %s again in %.1f s: %s", queue, step.job_id, delay, error.detail)
+        _log.warning("%s of job %s again in %.1f s: %s", queue, step.job_id, delay, cause)
         await self._queues.send(queue, step.model_copy(update={"attempt": tries + 1}), delay)
 
-    async def _give_up(self, queue: QueueName, step: Step, cause: str) -> None:
+    async def _give_up(self, queue: QueueName, step: Step, cause: Cause) -> None:
         """Record why before the message that knows it is gone."""
-        await self._change(step, lambda _: {"error": cause[:_REASON_CHARACTERS]})
+        await self._change(step, lambda _: _record(cause))
         _log.error("%s of job %s goes to the poison queue: %s", queue, step.job_id, cause)
         await self._queues.send(f"{queue}-poison", step)
 
@@ -193,3 +198,7 @@ class Steps:
         for name, message in await self._progress.check(job):
             await self._queues.send(name, message)
         return job.model_copy(update={"error": chunk.error}) if chunk.status == "failed" else None
+
+
+def _record(cause: Cause) -> dict[str, Any]:
+    return {"error": cause.words[:_REASON_CHARACTERS], "evidence": cause.evidence}

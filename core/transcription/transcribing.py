@@ -98,7 +98,8 @@ class Transcribe:
         def finish(row: Chunk) -> Chunk | None:
             if row.status != "pending":
                 return None
-            done = {"status": "done", "attempts": row.attempts + 1, "error": None, "flag": heard.flag}
+            done = {"status": "done", "attempts": row.attempts + 1, "flag": heard.flag}
+            done |= {"error": None, "evidence": None}
             done |= {"claimed_by": None, "running_until": None, "request_id": heard.request_id}
             done |= {"cpu_seconds": round(row.cpu_seconds + spent, 3)}
             return row.model_copy(update=done)

@@ -62,7 +62,7 @@ async def test_without_money_the_pipeline_pauses_itself_and_tells(
     finally:
         session_ai.heal()
     assert shown["paused_by"] is None
-    assert shown["reason"].startswith("Scripted 429.")
+    assert shown["reason"] == "The AI's account has no money left."
     alerts = (await aloud.get(f"{API}/alerts"))["items"]
     alert = next(alert for alert in alerts if alert["kind"] == "pipeline-paused")
     await aloud.mail(aloud.admin_email, alert["title"])

@@ -128,7 +128,8 @@ async def test_an_ai_that_refuses_is_not_asked_again(frail: Aloud, ai: ScriptedA
     await frail.upload("refused.mp3", book(1))
     job = await frail.settled("refused.mp3")
     assert job["status"] == "transcription_failed"
-    assert "Scripted 400" in job["reason"]
+    assert job["reason"] == "1 of 1 parts could not be transcribed: The AI does not accept this request."
+    assert job["parts"][0]["evidence"].startswith("Scripted 400. [status 400, request req_scripted_")
     assert ai.calls == 1
 
 

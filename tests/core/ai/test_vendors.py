@@ -1,6 +1,7 @@
 """Each back end by settings alone, against a server as strict as the vendor's own."""
 
 import io
+import json
 from collections.abc import AsyncIterator
 from typing import Any, get_args
 
@@ -8,6 +9,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 from core.ai import Bill, Hints
+from core.ai.refusals import translate_status
 from core.errors import ModelAccountError, ModelRefusedError, ModelUnavailableError
 from core.settings import Settings, SettingsError
 from tests.core.ai.conftest import Connect, make_audio_file
@@ -208,20 +210,71 @@ async def test_a_chunk_too_large_for_a_chat_is_not_sent(gemini: VendorAi, connec
     assert gemini.calls == []
 
 
-FAILURES: dict[str, tuple[dict[str, Any], type[Exception], float | None]] = {
-    "too many": ({"status": 429, "message": "Slow down.", "wait": 37}, ModelUnavailableError, 37),
-    "too many, no time named": ({"status": 429, "message": "Slow down."}, ModelUnavailableError, None),
-    "a fault of theirs": ({"status": 500}, ModelUnavailableError, None),
-    "overloaded": ({"status": 503, "message": "Overloaded."}, ModelUnavailableError, None),
-    "invalid file": ({"status": 400, "message": "Audio file might be corrupted."}, ModelRefusedError, None),
+Failure = tuple[dict[str, Any], type[Exception], float | None, str]
+FAILURES: dict[str, Failure] = {
+    "too many": (
+        {"status": 429, "message": "Slow down.", "wait": 37},
+        ModelUnavailableError,
+        37,
+        "The AI is asked more than it allows at the moment.",
+    ),
+    "too many, no time named": (
+        {"status": 429, "message": "Slow down."},
+        ModelUnavailableError,
+        None,
+        "The AI is asked more than it allows at the moment.",
+    ),
+    "too slow": ({"status": 408}, ModelUnavailableError, None, "The AI took too long to answer."),
+    "a fault of theirs": (
+        {"status": 500},
+        ModelUnavailableError,
+        None,
+        "The AI has a fault of its own at the moment.",
+    ),
+    "overloaded": (
+        {"status": 503, "message": "Overloaded."},
+        ModelUnavailableError,
+        None,
+        "The AI has a fault of its own at the moment.",
+    ),
+    "invalid file": (
+        {"status": 400, "message": "Audio file might be corrupted."},
+        ModelRefusedError,
+        None,
+        "The AI cannot read the audio that it was sent.",
+    ),
+    "another format": (
+        {"status": 415, "message": "No."},
+        ModelRefusedError,
+        None,
+        "The AI does not accept the format of the audio.",
+    ),
+    "too large": ({"status": 413}, ModelRefusedError, None, "This is too large for the AI."),
+    "nothing we know": ({"status": 422}, ModelRefusedError, None, "The AI does not accept this request."),
     "content filter": (
         {"status": 400, "message": "The response was filtered.", "code": "content_filter"},
         ModelRefusedError,
         None,
+        "The AI's content filter refuses this.",
     ),
-    "no such deployment": ({"status": 404, "code": "DeploymentNotFound"}, ModelRefusedError, None),
-    "not allowed": ({"status": 403, "code": "PermissionDenied"}, ModelAccountError, None),
-    "out of money": ({"status": 429, "code": "insufficient_quota"}, ModelAccountError, None),
+    "no such deployment": (
+        {"status": 404, "code": "DeploymentNotFound"},
+        ModelRefusedError,
+        None,
+        "The AI does not know the model that is set.",
+    ),
+    "not allowed": (
+        {"status": 403, "code": "PermissionDenied"},
+        ModelAccountError,
+        None,
+        "The AI does not serve this account.",
+    ),
+    "out of money": (
+        {"status": 429, "code": "insufficient_quota"},
+        ModelAccountError,
+        None,
+        "The AI's account has no money left.",
+    ),
 }
 
 
@@ -234,24 +287,38 @@ FAILURES: dict[str, tuple[dict[str, Any], type[Exception], float | None]] = {
         if vendor != "gemini" or "code" not in failure[0]  # Google's form has no such code
     ],
 )
-async def test_each_vendors_errors_mean_the_same(
-    vendor: Vendor,
-    failure: tuple[dict[str, Any], type[Exception], float | None],
-    connected: Connect,
-    flac: bytes,
+async def test_each_vendors_errors_mean_the_same_and_are_told_in_our_words(
+    vendor: Vendor, failure: Failure, connected: Connect, flac: bytes
 ) -> None:
-    how, kind, wait = failure
+    how, kind, wait, words = failure
     async with VendorAi.start(vendor, {KEY}) as service:
         models = connected(
             SPEECH_BASE_URL=service.base_url, SPEECH_API_KEY=KEY, SPEECH_MODEL=SPEECH_MODELS[vendor]
         )
         service.fail(**how)
         bill = Bill()
-        with pytest.raises(kind, match=how.get("message", "Failed.")) as caught:
+        with pytest.raises(kind) as caught:
             await models.speech.transcribe(io.BytesIO(flac), "a.flac", 1.5, bill=bill)
-    assert type(caught.value) is kind
-    assert getattr(caught.value, "retry_after", None) == wait
+    error = caught.value
+    assert isinstance(error, ModelUnavailableError | ModelRefusedError)
+    assert type(error) is kind
+    assert (error.detail, error.said) == (words, how.get("message", "Failed."))
+    assert f"status {how['status']}" in error.reference
+    assert getattr(error, "retry_after", None) == wait
     assert (bill.calls, service.calls) == (0, [])
+
+
+def test_azures_own_word_for_its_filter_is_understood() -> None:
+    """Its policy is named one level deeper."""
+    inner = {"code": "ResponsibleAIPolicyViolation", "content_filter_result": {"hate": {"filtered": True}}}
+    body: dict[str, Any] = {
+        "error": {"code": "400", "message": "The prompt triggered a policy.", "innererror": inner}
+    }
+    refused = translate_status(400, {"apim-request-id": "r1"}, json.dumps(body).encode())
+    assert (type(refused), refused.detail) == (ModelRefusedError, "The AI's content filter refuses this.")
+    assert refused.reference == "status 400, request r1"
+    flat = body | {"error": body["error"] | {"innererror": None}}
+    assert translate_status(400, {}, json.dumps(flat).encode()).said == "The prompt triggered a policy."
 
 
 @pytest.mark.parametrize("vendor", get_args(Vendor))
