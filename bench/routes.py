@@ -121,10 +121,10 @@ def list_routes() -> dict[str, str]:
 async def _make_book(aloud: Aloud) -> dict[str, Any]:
     audio = make_audio(
         "mp3",
-        20,
-        sounds=[(0, 9), (10, 20)],
+        24,
+        sounds=[(0, 9), (10, 24)],
         tags={"title": "Bench"},
-        chapters=[("One", 0, 20)],
+        chapters=[("One", 0, 24)],
         cover=make_png(),
     )
     await aloud.upload("bench.mp3", audio)
@@ -163,6 +163,7 @@ async def _walk(
             await walk.ask(f"get_{one}", "GET", f"{api}/{kind}/{term}")
             await walk.visit(f"page_{one}", "GET", f"/{kind}/{term}")
     await walk.ask("get_book_chapters", "GET", f"{book_path}/chapters")
+    await walk.ask("get_book_sample", "GET", f"{book_path}/sample")
     await walk.ask("get_book_transcript", "GET", f"{book_path}/transcript", token=admin)
     await walk.ask("stream_book", "GET", f"{book_path}/stream", token=admin)
 

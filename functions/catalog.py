@@ -13,7 +13,15 @@ from core.catalog.service import TermKind
 from core.errors import NotFoundError
 from core.wiring import Services
 from functions.http import API, Call, Listing, Payload, Reply, check_id, endpoint
-from functions.media import FORM_TYPES, LinkReply, StreamQuery, TranscriptQuery, lead_to, show_transcript
+from functions.media import (
+    FORM_TYPES,
+    LinkReply,
+    RedirectQuery,
+    StreamQuery,
+    TranscriptQuery,
+    lead_to,
+    show_transcript,
+)
 
 blueprint = func.Blueprint()
 
@@ -204,6 +212,24 @@ async def get_book_chapters(call: Call[None, Any]) -> ChapterList:
     """List the chapters of a book."""
     chapters = await call.services.catalog.chapters(check_id(call.params["id"]), call.caller)
     return ChapterList(items=chapters)
+
+
+@endpoint(
+    blueprint,
+    "GET",
+    f"{API}/audiobooks/{{id}}/sample",
+    query=RedirectQuery,
+    reply=LinkReply,
+    status=302,
+)
+async def get_book_sample(call: Call[None, RedirectQuery]) -> Reply:
+    """Go to a short excerpt of a book, an mp3 that anybody may hear.
+
+    404 where there is none: the detail's `has_sample` tells. With `redirect=false`: 200 and the address as
+    JSON.
+    """
+    link = await call.services.catalog.sample(check_id(call.params["id"]), call.caller)
+    return lead_to(link, call.query)
 
 
 @endpoint(blueprint, "GET", f"{API}/audiobooks/{{id}}/similar", query=LimitQuery, reply=RelatedList)

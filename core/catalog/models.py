@@ -163,6 +163,7 @@ class Book(BaseModel):
     processing_reason: str | None = None
     job_id: str | None = None
     parts: tuple[AudioPart, ...] = Field((), description="The files to hear, in order; () without audio.")
+    sample: MediaFile | None = Field(None, description="A short part of the recording, for everybody.")
     cover: MediaFile | None = None
     transcript_prefix: str | None = Field(None, description="Where in `media` the transcript's forms begin.")
     coverage: float | None = Field(None, description="Share of the audio that the transcript covers, 0 to 1.")
@@ -266,6 +267,7 @@ class BookDetail(BookSummary):
     coverage: float | None
     chapters: list[Chapter]
     parts: list[BookPart] = []
+    has_sample: bool = Field(False, description="Whether there is an excerpt that anybody may hear.")
     owned: bool | None = Field(None, description="Whether the caller may listen; null for anonymous callers.")
     names: list[str] | None = Field(
         None, description="Names as the transcript shall spell them; null for who does not manage the book."
@@ -277,7 +279,9 @@ class BookDetail(BookSummary):
 _COUNTS = {"rating_average", "rating_count", "plays"}
 _SUMMARY_FIELDS = set(BookSummary.model_fields) - {"slug", "authors", "narrators", "cover_url"} - _COUNTS
 _DETAIL_FIELDS = (
-    set(BookDetail.model_fields) - set(BookSummary.model_fields) - {"chapters", "parts", "owned", "names"}
+    set(BookDetail.model_fields)
+    - set(BookSummary.model_fields)
+    - {"chapters", "parts", "has_sample", "owned", "names"}
 )
 
 
@@ -312,6 +316,7 @@ def detail(book: Book, chapters: Chapters, owned: bool | None, *, manages: bool 
         **book.model_dump(include=_DETAIL_FIELDS),
         chapters=list(chapters.items),
         parts=show_parts(book.parts),
+        has_sample=book.sample is not None,
         owned=owned,
         names=list(book.names) if manages else None,
     )

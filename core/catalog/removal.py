@@ -95,14 +95,14 @@ def _let_go(book: Book, doomed: tuple[str, ...]) -> Book | None:
     """Return a book that nobody wants without its files; None where it keeps them."""
     if book.visibility != "withdrawn" or book.sold or _is_being_made(book) or not _holds(book, doomed):
         return None
-    gone = {"parts": (), "cover": None, "transcript_prefix": None, "coverage": None, "job_id": None}
+    gone = {"parts": (), "sample": None, "cover": None, "transcript_prefix": None, "coverage": None}
     return book.model_copy(
-        update={**gone, "processing_status": "waiting", "processing_reason": _REASON},
+        update={**gone, "job_id": None, "processing_status": "waiting", "processing_reason": _REASON},
     )
 
 
 def _holds(book: Book, names: tuple[str, ...]) -> bool:
     """Tell whether a book needs any of these files."""
-    held = {file.blob for file in (*book.parts, book.cover) if file is not None}
+    held = {file.blob for file in (*book.parts, book.sample, book.cover) if file is not None}
     prefix = book.transcript_prefix
     return any(name in held or (prefix is not None and name.startswith(prefix)) for name in names)

@@ -187,9 +187,7 @@ class Catalog:
         self, book_id: str, caller: Caller | None, size: int = 1024, *, webp: bool = False
     ) -> tuple[bytes, str]:
         """Return the cover's bytes, of about `size` pixels, and content type. Raises NotFoundError."""
-        book = await self._store.book(book_id)
-        if not is_visible(book, caller):
-            check_visible(book, caller, await self._owns(caller, book_id))
+        book = await self._known(book_id, caller)
         if book.cover is None:
             raise NotFoundError("This book has no cover.")
         return await read_cover(self._media, book.cover, size, webp)
@@ -207,6 +205,23 @@ class Catalog:
             raise NotFoundError(f"This book has the parts 1 to {len(book.parts)}.")
         file = book.parts[part - 1]
         return await self._media.link(file.blob, STREAM_LIFE, file.content_type)
+
+    async def sample(self, book_id: str, caller: Caller | None) -> Link:
+        """Return a link to a short excerpt for everybody who may know of the book.
+
+        Raises NotFoundError, also where there is no sample.
+        """
+        book = await self._known(book_id, caller)
+        if book.sample is None:
+            raise NotFoundError("This book has no sample. It gets one when its recording is next processed.")
+        return await self._media.link(book.sample.blob, STREAM_LIFE, book.sample.content_type)
+
+    async def _known(self, book_id: str, caller: Caller | None) -> Book:
+        """Return a book that the caller may know of; of most, nobody asks who has bought them."""
+        book = await self._store.book(book_id)
+        if not is_visible(book, caller):
+            check_visible(book, caller, await self._owns(caller, book_id))
+        return book
 
     async def transcript(
         self, book_id: str, form: TranscriptForm, caller: Caller | None

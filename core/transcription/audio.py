@@ -4,7 +4,7 @@ All functions work for seconds on one core and block: call them in a worker thre
 loaded at the first call, not with this module.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -138,3 +138,17 @@ def cut(source: Source, probe: Probe, cut: Cut, out: BinaryIO, form: AudioFormat
     from core.transcription import cutting
 
     return cutting.cut(source, probe, cut, out, form)
+
+
+def excerpt(
+    source: Source, probe: Probe, cuts: Sequence[Cut], begin: float, seconds: float, out: BinaryIO
+) -> float:
+    """Write about so many `seconds` of a recording from `begin` on to `out`, as an mp3 for listeners.
+
+    It begins with the first sound and ends at the quietest moment within a fifth of its length, and lies
+    within the `cuts`, which follow each other. Returns its length; 0, and nothing is written, where there is
+    no sound.
+    """
+    from core.transcription import excerpts
+
+    return excerpts.excerpt(source, probe, cuts, begin, seconds, out)

@@ -15,6 +15,7 @@ from core.transcription.enrichment import enrich
 from core.transcription.metadata import fill_from_tags, hints_of
 from core.transcription.models import Job, Part
 from core.transcription.revising import Revisions
+from core.transcription.samples import write_sample
 from core.transcription.target import Recording
 from core.transcription.transcript import Reading, Transcript
 from core.transcription.versions import Version, VersionStore
@@ -56,7 +57,8 @@ class BookTarget:
         if book.job_id == job.id:
             return (self.folder(job),)
         cover = (book.cover.blob.rpartition("/")[0],) if book.cover is not None else ()
-        return (f"{self.folder(job)}transcript-", *cover, *(part.blob for part in book.parts))
+        files = [file.blob for file in (*book.parts, book.sample) if file is not None]
+        return (f"{self.folder(job)}transcript-", *cover, *files)
 
     async def follow(self, job: Job) -> bool:
         def adopt(book: Book) -> Book | None:
@@ -110,8 +112,9 @@ class BookTarget:
     async def attach(
         self, job: Job, parts: Sequence[Part], prefix: str, transcript: Transcript
     ) -> str | None:
-        """Put files, chapters and transcript on the book, all in one write."""
-        for _ in range(_TRIES):
+        """Put files, sample, chapters and transcript on the book, all in one write."""
+        sample: MediaFile | None = None
+        for attempt in range(_TRIES):
             book = await self._catalog.book(job.target_id)
             current = await self._versions.current(book)
             replaces = current is not None and current.job_id != job.id
@@ -122,7 +125,10 @@ class BookTarget:
                 known = await self._catalog.stored_chapters(book.id)
                 chapters = keep_chapters(draw_up_chapters(parts), parts, known, book.parts)
             version = await self._revisions.take(book, job, to_hear(parts), prefix, transcript)
-            if await self._attach(book, job, parts, version, transcript.language, chapters):
+            if attempt == 0:
+                name = f"{self.folder(job)}sample.mp3"
+                sample = await write_sample(self.media, self._workshop, name, parts, transcript)
+            if await self._attach(book, job, parts, sample, version, transcript.language, chapters):
                 return version.note
         raise UnavailableError("The transcript is being changed by others too.", retry_after=1)
 
@@ -131,6 +137,7 @@ class BookTarget:
         seen: Book,
         job: Job,
         parts: Sequence[Part],
+        sample: MediaFile | None,
         version: Version,
         language: str | None,
         chapters: tuple[Chapter, ...] | None,
@@ -140,7 +147,7 @@ class BookTarget:
         def attach(book: Book) -> Book | None:
             if book.job_id != job.id or book.transcript_prefix != seen.transcript_prefix:
                 return None
-            found = {"transcript_prefix": version.prefix, "coverage": version.coverage}
+            found = {"transcript_prefix": version.prefix, "coverage": version.coverage, "sample": sample}
             book = _put_on(book, job, parts)
             return book.model_copy(update={**found, "language": book.language or language})
 

@@ -1,7 +1,7 @@
 """Cuts one stretch out of a recording, as the speech model takes it, and listens where sound is in it."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import IO, Any, BinaryIO
 
 import av
@@ -32,37 +32,43 @@ def cut(source: Source, probe: Probe, cut: Cut, out: BinaryIO, form: AudioFormat
             raw.write(block.tobytes())
         levels = np.concatenate(means)
         sent = leave_out(long_silences(levels, SILENCE_SECONDS), duration)
-        _encode(raw, sent, out, form)
+        encode(_sent(raw, sent), out, form, SAMPLE_RATE, _MP3_BIT_RATE)
     spans = tuple((round(start, 3), round(min(end, duration), 3)) for start, end in sound_spans(levels))
     loudness = float(decibels(np.array([np.mean(levels)]))[0]) if len(levels) else -120.0
     return CutAudio(cut.start_seconds, duration, spans, round(loudness, 1), not spans, sent)
 
 
-def _encode(raw: IO[bytes], stretches: Stretches, out: BinaryIO, form: AudioFormat) -> None:
+def _sent(raw: IO[bytes], stretches: Stretches) -> Iterator[Samples]:
+    for start, end in stretches:
+        first, stop = round(start * SAMPLE_RATE), round(end * SAMPLE_RATE)
+        raw.seek(first * _SAMPLE_BYTES)
+        for at in range(first, stop, _BLOCK):
+            yield np.frombuffer(raw.read(min(_BLOCK, stop - at) * _SAMPLE_BYTES), np.int16)
+
+
+def encode(blocks: Iterable[Samples], out: BinaryIO, form: AudioFormat, rate: int, mp3_bit_rate: int) -> None:
+    """Write mono samples to a file, which must be seekable."""
     with av.open(out, "w", format=form) as target:
-        stream: Any = target.add_stream(_CODECS[form], rate=SAMPLE_RATE, layout="mono")
+        stream: Any = target.add_stream(_CODECS[form], rate=rate, layout="mono")
         if form == "mp3":
-            stream.bit_rate = _MP3_BIT_RATE
-        for start, end in stretches:
-            first, stop = round(start * SAMPLE_RATE), round(end * SAMPLE_RATE)
-            raw.seek(first * _SAMPLE_BYTES)
-            for at in range(first, stop, _BLOCK):
-                content = raw.read(min(_BLOCK, stop - at) * _SAMPLE_BYTES)
-                frame = AudioFrame.from_ndarray(np.frombuffer(content, np.int16)[np.newaxis], "s16", "mono")
-                frame.sample_rate = SAMPLE_RATE
-                target.mux(stream.encode(frame))
+            stream.bit_rate = mp3_bit_rate
+        for block in blocks:
+            frame = AudioFrame.from_ndarray(block[np.newaxis], "s16", "mono")
+            frame.sample_rate = rate
+            target.mux(stream.encode(frame))
         target.mux(stream.encode(None))
 
 
-def stretch(source: Source, probe: Probe, cut: Cut) -> Iterator[Samples]:
+def stretch(source: Source, probe: Probe, cut: Cut, rate: int = SAMPLE_RATE) -> Iterator[Samples]:
     """Yield what can be decoded of a cut; what its packets do not let us reach stays silence."""
     start, end = cut.start_seconds, cut.end_seconds
     try:
         if cut.byte_start is not None and cut.byte_end is not None and cut.byte_start_seconds is not None:
-            yield from decode_slice(source, cut.byte_start, cut.byte_end, cut.byte_start_seconds, start, end)
+            place = (cut.byte_start, cut.byte_end, cut.byte_start_seconds)
+            yield from decode_slice(source, *place, start, end, rate)
         else:
             with open_audio(source, probe.container) as (opened, stream):
-                yield from decode(opened, stream, start, end)
+                yield from decode(opened, stream, start, end, rate)
     except UnreadableError:
         return
 

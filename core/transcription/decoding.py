@@ -139,11 +139,11 @@ def seek(opened: InputContainer, seconds: float) -> None:
 
 
 class _Run:
-    """Turns an unbroken run of frames into 16 kHz mono; `due` is when its next frame should begin."""
+    """Turns an unbroken run of frames into mono of one rate; `due` is when its next frame should begin."""
 
-    def __init__(self, first: AudioFrame, seconds: float) -> None:
+    def __init__(self, first: AudioFrame, seconds: float, rate: int) -> None:
         self._form = (first.format.name, first.layout.name, first.sample_rate)
-        self._resampler = AudioResampler("s16", "mono", SAMPLE_RATE)
+        self._resampler = AudioResampler("s16", "mono", rate)
         self.due = seconds
 
     def continues_with(self, frame: AudioFrame, seconds: float) -> bool:
@@ -168,8 +168,10 @@ class _Run:
             yield part.to_ndarray()[0]
 
 
-def _runs(source: Iterator[AudioFrame], origin: float, end: float) -> Iterator[tuple[float | None, Samples]]:
-    """Yield 16 kHz blocks, each with its time if it begins a new run, until past `end` seconds."""
+def _runs(
+    source: Iterator[AudioFrame], origin: float, end: float, rate: int
+) -> Iterator[tuple[float | None, Samples]]:
+    """Yield blocks of samples, each with its time if it begins a new run, until past `end` seconds."""
     run: _Run | None = None
     for frame in source:
         if frame.time is None or not frame.samples or not frame.sample_rate:
@@ -182,7 +184,7 @@ def _runs(source: Iterator[AudioFrame], origin: float, end: float) -> Iterator[t
             if run is not None:
                 for block in run.finish():
                     yield None, block
-            run, begins = _Run(frame, seconds), seconds
+            run, begins = _Run(frame, seconds, rate), seconds
             yield begins, np.empty(0, np.int16)
         for block in run.feed(frame):
             yield None, block
@@ -191,13 +193,15 @@ def _runs(source: Iterator[AudioFrame], origin: float, end: float) -> Iterator[t
             yield None, block
 
 
-def _place(source: Iterator[AudioFrame], origin: float, start: float, end: float) -> Iterator[Samples]:
-    """Yield 16 kHz blocks whose first sample is at `start`: gaps are filled, overlaps dropped."""
-    total = round((end - start) * SAMPLE_RATE)
+def _place(
+    source: Iterator[AudioFrame], origin: float, start: float, end: float, rate: int
+) -> Iterator[Samples]:
+    """Yield blocks of which the first sample is at `start`: gaps are filled, overlaps dropped."""
+    total = round((end - start) * rate)
     written = position = 0
-    for begins, block in _runs(source, origin, end):
+    for begins, block in _runs(source, origin, end, rate):
         if begins is not None:
-            position = round((begins - start) * SAMPLE_RATE)
+            position = round((begins - start) * rate)
             continue
         if position > written:
             gap = min(position, total) - written
@@ -210,20 +214,28 @@ def _place(source: Iterator[AudioFrame], origin: float, start: float, end: float
             written += len(new)
 
 
-def decode(opened: InputContainer, stream: AudioStream, start: float, end: float) -> Iterator[Samples]:
-    """Yield what lies between two times of the listener's clock, in blocks of 16 kHz mono samples.
+def decode(
+    opened: InputContainer, stream: AudioStream, start: float, end: float, rate: int = SAMPLE_RATE
+) -> Iterator[Samples]:
+    """Yield what lies between two times of the listener's clock, in blocks of mono samples.
 
     The first sample is at `start` to 0.1 ms; fewer samples than asked for come only where the recording
     ends. Not for mp3, in which libav cannot seek exactly. Raises UnreadableError.
     """
     seek(opened, max(0.0, start - RUN_UP_SECONDS))
-    yield from _place(frames(opened, stream), origin_seconds(opened), start, end)
+    yield from _place(frames(opened, stream), origin_seconds(opened), start, end, rate)
 
 
 def decode_slice(
-    source: Source, byte_start: int, byte_end: int, byte_start_seconds: float, start: float, end: float
+    source: Source,
+    byte_start: int,
+    byte_end: int,
+    byte_start_seconds: float,
+    start: float,
+    end: float,
+    rate: int = SAMPLE_RATE,
 ) -> Iterator[Samples]:
     """Like `decode`, for a slice of an mp3 whose first frame begins at `byte_start_seconds`."""
     source.seek(byte_start)
     with open_audio(io.BytesIO(source.read(byte_end - byte_start)), "mp3") as (opened, stream):
-        yield from _place(frames(opened, stream), -byte_start_seconds, start, end)
+        yield from _place(frames(opened, stream), -byte_start_seconds, start, end, rate)

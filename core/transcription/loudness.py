@@ -16,6 +16,10 @@ _EVEN_DB = 8.0
 _SHORT_PAUSE_SECONDS = 0.2
 _CLICK_SECONDS = 0.08
 _MARGIN_SECONDS = 0.04
+_ONSET_FRAMES = 5
+# A first word is at most this much softer than the loudest ones, and a click louder than all of them.
+_SOFT_DB = 25.0
+_CLICK_DB = 20.0
 
 
 def mean_squares(samples: NDArray[np.int16]) -> NDArray[np.float64]:
@@ -70,6 +74,16 @@ def sound_spans(means: NDArray[np.float64]) -> list[tuple[float, float]]:
         for start, end in spans
         if end - start >= _CLICK_SECONDS
     ]
+
+
+def onset(samples: NDArray[np.int16]) -> float | None:
+    """Return when sound begins that is no softer than speech beside the rest, in seconds; None: never."""
+    levels = level(samples, _ONSET_FRAMES)
+    if not len(levels) or float(np.max(levels)) < _FAINT_DB:
+        return None
+    loud = max(float(np.percentile(levels, 95)), float(np.max(levels)) - _CLICK_DB)
+    first = int(np.argmax(levels > max(_FAINT_DB, loud - _SOFT_DB)))
+    return max(0.0, first * FRAME_SECONDS - _MARGIN_SECONDS)
 
 
 def long_silences(means: NDArray[np.float64], least_seconds: float) -> list[tuple[float, float]]:

@@ -19,7 +19,16 @@ from schemathesis.schemas import BaseSchema
 
 from core.accounts.keys import KeyRing
 from core.accounts.tokens import AccessTokens
-from core.catalog.models import AudioPart, Book, Money, PersonName, SeriesPlace, Visibility, name_id
+from core.catalog.models import (
+    AudioPart,
+    Book,
+    MediaFile,
+    Money,
+    PersonName,
+    SeriesPlace,
+    Visibility,
+    name_id,
+)
 from core.errors import UnauthenticatedError
 from core.ids import new_id, now
 from core.payments import PaymentEvent, Simulated
@@ -292,6 +301,7 @@ async def stock(aloud: Aloud, owner_id: str) -> dict[str, str]:
                 visibility=visibility,
                 processing_status="ready",
                 parts=(AudioPart(blob=f"{name}.mp3", content_type="audio/mpeg", size=1),),
+                sample=MediaFile(blob=f"{name} sample.mp3", content_type="audio/mpeg", size=1),
                 transcript_prefix=name,
                 created_at=now(),
                 updated_at=now(),

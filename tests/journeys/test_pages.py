@@ -70,12 +70,14 @@ async def wait_past(page: Page, seconds: float) -> None:
 # Listening
 
 
-async def test_a_visitor_signs_in_from_a_book_and_the_words_follow_the_voice(
+async def test_a_visitor_hears_a_sample_signs_in_and_the_words_follow_the_voice(
     shop: Shop, open_page: OpenPage
 ) -> None:
     tab = await open_page(shop.book_url)
     page = tab.page
-    assert await page.locator("audio").count() == 0
+    seconds = "async (audio) => { audio.muted = true; await audio.play(); return audio.duration; }"
+    assert 45 < await page.get_by_label("Listen to a sample").evaluate(seconds) < 75
+    await wait_past(page, 0.3)
     await page.get_by_role("link", name="Sign in to listen").click()
     await sign_in(page, shop.aloud.admin_email, shop.aloud.admin_password)
     await page.wait_for_url(shop.book_url)
