@@ -6,7 +6,7 @@ left alone; a bad value stops the start with a sentence that names it.
 
 import os
 from collections.abc import Mapping
-from typing import Self
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
@@ -15,6 +15,9 @@ from core.ids import normalise_email
 
 MIN_KEY_CHARACTERS = 32
 DEVELOPMENT_KEYS = ("development-", "replace-this")
+
+
+Limit = Annotated[float, Field(ge=0, allow_inf_nan=False)] | Literal["unlimited"]
 
 
 class SettingsError(Exception):
@@ -239,23 +242,26 @@ class Settings(BaseModel):
     stalled_seconds: float = Field(
         1800, alias="STALLED_SECONDS", gt=0, description="A job without news for this long is started again."
     )
-    budget_dollars: float = Field(
-        0,
+    budget_dollars: Limit = Field(
+        200.0,
         alias="BUDGET_DOLLARS",
-        ge=0,
-        description="What the AI may cost in a month, in dollars; over it, work waits. 0: no limit.",
+        description="What the AI may cost in a month, in dollars; over it, work waits. "
+        "0: nothing; `unlimited`: whatever it is.",
     )
-    user_budget_dollars: float = Field(
-        0,
+    budget_hours: Limit = Field(
+        600.0,
+        alias="BUDGET_HOURS",
+        description="Hours of sound that may be transcribed in a month; the only bound of a model whose "
+        "price is not known.",
+    )
+    user_budget_dollars: Limit = Field(
+        25.0,
         alias="USER_BUDGET_DOLLARS",
-        ge=0,
-        description="The same for the recordings of each person who is no administrator.",
+        description="What the recordings and books of each person may cost in a month; what is dropped into "
+        "`uploads/` by hand is nobody's.",
     )
-    user_budget_hours: float = Field(
-        0,
-        alias="USER_BUDGET_HOURS",
-        ge=0,
-        description="Hours of sound that each of them may have transcribed in a month. 0: no limit.",
+    user_budget_hours: Limit = Field(
+        60.0, alias="USER_BUDGET_HOURS", description="Hours of sound that each of them may have transcribed."
     )
     catalog_refresh_seconds: float = Field(
         5, alias="CATALOG_REFRESH_SECONDS", ge=0, description="How old the catalog may be on any instance."

@@ -1,11 +1,12 @@
 """The pipeline's controls over HTTP: its switch, its queues and budget, and what was set aside."""
 
 import json
+import math
 from datetime import datetime
 from typing import Annotated, Any
 
 import azure.functions as func
-from pydantic import BaseModel, StringConstraints
+from pydantic import BaseModel, Field, StringConstraints
 
 from core.caller import Caller, Origin
 from core.errors import ConflictError, NotFoundError
@@ -30,12 +31,18 @@ class QueueView(BaseModel):
 
 
 class BudgetView(BaseModel):
-    """This month's budget, in millionths of a dollar; `limit_microdollars` null: there is none."""
+    """This month's budget: millionths of a dollar, and seconds of sound; a limit that is null is none."""
 
     month: str
     spent_microdollars: int
     reserved_microdollars: int
     limit_microdollars: int | None
+    spent_seconds: int
+    reserved_seconds: int
+    limit_seconds: int | None
+    used_percent: int = Field(description="Spent or reserved, of money or time, whichever is scarcer.")
+    person_limit_microdollars: int | None = Field(description="What each person may spend.")
+    person_limit_seconds: int | None
 
 
 class PipelineView(BaseModel):
@@ -64,8 +71,8 @@ class RedriveReply(BaseModel):
 
 async def view_pipeline(services: Services, switch: Switch) -> PipelineView:
     """Return how the pipeline stands, with its queues and this month's budget."""
-    at = now()
-    sums, limit = await services.operations.budgets.sums(None, at), services.operations.budgets.limit(None)
+    at, budgets = now(), services.operations.budgets
+    sums, limit, person = await budgets.sums(None, at), budgets.limit(None), budgets.limit("")
     return PipelineView(
         is_paused=switch.is_paused,
         reason=switch.reason or None,
@@ -77,9 +84,12 @@ async def view_pipeline(services: Services, switch: Switch) -> PipelineView:
         ],
         budget=BudgetView(
             month=f"{at:%Y-%m}",
-            spent_microdollars=sums.spent_microdollars,
-            reserved_microdollars=sums.reserved_microdollars,
-            limit_microdollars=limit.microdollars or None,
+            **sums.model_dump(),
+            limit_microdollars=limit.microdollars,
+            limit_seconds=limit.seconds,
+            used_percent=math.floor(100 * limit.share(sums.used)),
+            person_limit_microdollars=person.microdollars,
+            person_limit_seconds=person.seconds,
         ),
     )
 

@@ -76,6 +76,8 @@ async def choose_ai(base_url: str | None) -> AsyncIterator[Child | None]:
             for model in _MODELS:
                 if not _has_address(model):
                     os.environ.setdefault(f"{model}_MODEL", f"offline-{model.lower()}")
+            for name in ("BUDGET_HOURS", "USER_BUDGET_HOURS"):  # it costs nothing
+                os.environ.setdefault(name, "unlimited")
             yield child
 
 

@@ -6,37 +6,50 @@ next who asks.
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
 from core.errors import ConflictError, NotFoundError, StaleError, UnavailableError
-from core.operations.models import Amount, Claim, Reservation, Sum
-from core.settings import Settings
+from core.ids import now
+from core.operations.alerts import Alerts
+from core.operations.models import Amount, Ceiling, Claim, Reservation, Sum, Told
+from core.settings import Limit, Settings
 from core.storage.tables import Delete, Insert, Operation, Replace, Stored, Table
+
+_log = logging.getLogger("aloud.operations")
 
 _SUM = "sum"
 _TRIES = 20
 _ALL = "all"
+_NEARLY = 0.8
 
 
 class Budgets:
-    def __init__(self, settings: Settings, table: Table) -> None:
+    def __init__(self, settings: Settings, table: Table, alerts: Alerts) -> None:
         self._table = table
-        self._of_person = Amount(
-            int(settings.user_budget_dollars * 1e6), int(settings.user_budget_hours * 3600)
-        )
-        self._of_all = Amount(int(settings.budget_dollars * 1e6), 0)
+        self._alerts = alerts
+        self._of_person = _ceiling(settings.user_budget_dollars, settings.user_budget_hours)
+        self._of_all = _ceiling(settings.budget_dollars, settings.budget_hours)
 
     async def reserve(self, claim: Claim, amount: Amount) -> str | None:
         """Reserve what a run may cost; again reserves nothing more. Return None, or why it has to wait."""
         if claim.owner_id is not None and not await self._reserve(claim, claim.owner_id, amount):
-            return "Your budget of this month is used up."
+            _log.warning("the budget of %s for %s does not suffice", claim.owner_id, f"{claim.at:%Y-%m}")
+            if self._of_person.allows(amount):
+                return "Your budget of this month is used up."
+            return "This is more than your budget allows in a whole month."
         if not await self._reserve(claim, None, amount):
             if claim.owner_id is not None:
                 await self._settle(claim, claim.owner_id, None)
-            return "The budget of this month is used up."
+            await self._tell("budget-used-up", "Work waits for the budget of this month", claim.at)
+            if self._of_all.allows(amount):
+                return "The budget of this month is used up."
+            return "This is more than the budget allows in a whole month."
+        if self._of_all.share((await self.sums(None, claim.at)).used) >= _NEARLY:
+            await self._tell("budget-low", "The budget of this month is nearly used up", claim.at)
         return None
 
     async def settle(self, claim: Claim, spent: Amount) -> None:
@@ -59,9 +72,23 @@ class Budgets:
             if not stored.value.is_settled:
                 yield stored.value
 
-    def limit(self, owner_id: str | None) -> Amount:
-        """Return what a person, or all, may spend in a month; 0 is no limit."""
+    def limit(self, owner_id: str | None) -> Ceiling:
+        """Return what a person, or all, may spend in a month."""
         return self._of_all if owner_id is None else self._of_person
+
+    async def _tell(self, kind: str, title: str, month: datetime) -> None:
+        """Tell administrators how it stands with a month's budget; each of this once a month.
+
+        The row that says so comes last: after a crash they are told twice rather than not at all.
+        """
+        partition, key = _partition(None, month), f"told_{kind}"
+        if await self._table.find(Told, partition, key) is not None:
+            return
+        used, limit, at = (await self.sums(None, month)).used, self._of_all, now()
+        hour = at.replace(minute=0, second=0, microsecond=0)
+        await self._alerts.raise_(kind, title, _describe(used, limit), f"{month:%Y-%m}", hour)
+        with suppress(ConflictError):
+            await self._table.insert(Told(at=at), partition, key)
 
     async def _reserve(self, claim: Claim, owner_id: str | None, amount: Amount) -> bool:
         partition = _partition(owner_id, claim.at)
@@ -74,7 +101,7 @@ class Budgets:
                 reserved_microdollars=rows.sum.reserved_microdollars + amount.microdollars,
                 reserved_seconds=rows.sum.reserved_seconds + amount.seconds,
             )
-            if not _fits(after, self.limit(owner_id)):
+            if not self.limit(owner_id).allows(after.used):
                 return False
             new = Reservation(
                 job_id=claim.job_id, run=claim.run, microdollars=amount.microdollars, seconds=amount.seconds
@@ -138,13 +165,25 @@ class _Rows:
     mine: Stored[Reservation] | None
 
 
-def _fits(after: Sum, limit: Amount) -> bool:
-    money = after.reserved_microdollars + after.spent_microdollars
-    seconds = after.reserved_seconds + after.spent_seconds
-    return (not limit.microdollars or money <= limit.microdollars) and (
-        not limit.seconds or seconds <= limit.seconds
+def _ceiling(dollars: Limit, hours: Limit) -> Ceiling:
+    return Ceiling(
+        None if dollars == "unlimited" else int(dollars * 1e6),
+        None if hours == "unlimited" else int(hours * 3600),
     )
 
 
 def _partition(owner_id: str | None, at: datetime) -> str:
     return f"{_ALL if owner_id is None else f'user-{owner_id}'}_{at:%Y-%m}"
+
+
+def _describe(used: Amount, limit: Ceiling) -> str:
+    """Say how much is spent or reserved, of how much, and what can be done."""
+    money, hours = f"{used.microdollars / 1e6:.2f}", f"{used.seconds / 3600:.1f}"
+    if limit.microdollars is not None:
+        money += f" of {limit.microdollars / 1e6:.2f}"
+    if limit.seconds is not None:
+        hours += f" of {limit.seconds / 3600:.1f}"
+    return (
+        f"{money} dollars and {hours} hours of sound are spent or reserved. What does not fit in waits for "
+        "the next month, or until BUDGET_DOLLARS or BUDGET_HOURS is raised."
+    )

@@ -77,6 +77,34 @@ class Amount:
     seconds: int
 
 
+@dataclass(frozen=True)
+class Ceiling:
+    """What may be spent in a month; None: whatever it is."""
+
+    microdollars: int | None
+    seconds: int | None
+
+    def share(self, used: Amount) -> float:
+        """Return how much of it is used, 1 being all, of whatever is scarcer."""
+        pairs = ((used.microdollars, self.microdollars), (used.seconds, self.seconds))
+        shares = [
+            part / whole if whole else float(part > 0) * 2 for part, whole in pairs if whole is not None
+        ]
+        return max(shares, default=0.0)
+
+    def allows(self, used: Amount) -> bool:
+        """Tell whether so much may be used."""
+        return self.share(used) <= 1
+
+
+class Told(BaseModel):
+    """Row `told_{kind}`: when people were told that a month's budget is nearly used up, or all of it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    at: datetime
+
+
 class Sum(BaseModel):
     """Row `sum`: what is reserved by work under way, and what finished work has cost."""
 
@@ -86,6 +114,13 @@ class Sum(BaseModel):
     reserved_seconds: int = 0
     spent_microdollars: int = 0
     spent_seconds: int = 0
+
+    @property
+    def used(self) -> Amount:
+        """What is reserved or spent."""
+        return Amount(
+            self.reserved_microdollars + self.spent_microdollars, self.reserved_seconds + self.spent_seconds
+        )
 
 
 class Reservation(BaseModel):

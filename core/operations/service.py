@@ -55,7 +55,7 @@ class Operations:
         self._webhook = Webhook.of(settings)
         self._audit = Audit(tables.audit)
         self.switch = PipelineSwitch(tables.controls, self._alerts, self._audit)
-        self.budgets = Budgets(settings, tables.budgets)
+        self.budgets = Budgets(settings, tables.budgets, self._alerts)
         self.dead_letters = DeadLetters(tables.poison, queues)
         self._backoff = Backoff(settings)
         self._queues = queues

@@ -41,6 +41,9 @@ def test_verification_can_be_chosen_against_the_place() -> None:
         ({"MAIL_ENDPOINT": ""}, "MAIL_CONNECTION or MAIL_ENDPOINT"),
         ({"GOOGLE_CLIENT_ID": "x", "GOOGLE_JWKS_URL": "http://keys.example"}, "GOOGLE_JWKS_URL"),
         ({"ACCOUNT_ATTEMPTS": "0"}, "ACCOUNT_ATTEMPTS"),
+        ({"BUDGET_DOLLARS": "endless"}, "BUDGET_DOLLARS"),
+        ({"BUDGET_DOLLARS": "inf"}, "BUDGET_DOLLARS"),
+        ({"USER_BUDGET_HOURS": "-1"}, "USER_BUDGET_HOURS"),
     ],
 )
 def test_in_the_cloud_what_is_wrong_is_named(change: dict[str, str], named: str) -> None:
@@ -48,6 +51,20 @@ def test_in_the_cloud_what_is_wrong_is_named(change: dict[str, str], named: str)
         Settings.read(CLOUD | change)
     assert named in str(caught.value)
     assert KEY not in str(caught.value)
+
+
+def test_nothing_is_spent_without_end_unless_somebody_says_so() -> None:
+    settings = Settings.read(CLOUD | {"OPENAI_API_KEY": "sk-x"})
+    longest = settings.max_audio_hours
+    for limit, least in (
+        (settings.budget_dollars, 25),
+        (settings.budget_hours, longest),
+        (settings.user_budget_dollars, longest * 0.36),  # the price of the default model
+        (settings.user_budget_hours, longest),
+    ):
+        assert isinstance(limit, float)
+        assert least <= limit <= 1000, "the longest recording is not kept waiting for ever"
+    assert Settings.read(CLOUD | {"BUDGET_DOLLARS": "unlimited"}).budget_dollars == "unlimited"
 
 
 def test_on_one_machine_a_development_key_will_do() -> None:

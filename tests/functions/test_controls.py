@@ -117,6 +117,14 @@ async def test_a_job_is_ended_and_goes_on_when_it_is_tried_again(
     assert 0 < card["cpu_seconds"] < card["wall_seconds"] + 60
 
 
+async def test_the_budget_and_its_limits_are_shown(aloud: Aloud) -> None:
+    budget = (await pipeline(aloud))["budget"]
+    assert (budget["limit_microdollars"], budget["limit_seconds"]) == (200_000_000, 600 * 3600)
+    assert (budget["person_limit_microdollars"], budget["person_limit_seconds"]) == (25_000_000, 60 * 3600)
+    assert 0 <= budget["spent_seconds"] < budget["limit_seconds"]
+    assert budget["used_percent"] < 80
+
+
 @pytest.mark.parametrize("name", ["transcribe-poison", "nothing", "poison"])
 async def test_a_queue_that_is_none_is_404(aloud: Aloud, name: str) -> None:
     assert (await aloud.call("POST", f"{API}/queues/{name}/redrive"))[0] == 404

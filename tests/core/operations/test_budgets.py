@@ -4,9 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import timedelta
 
+import pytest
 import pytest_asyncio
 
 from core.ids import new_id, now
+from core.operations.alerts import Alerts
 from core.operations.budgets import Budgets
 from core.operations.models import Amount, Claim, Reservation
 from core.settings import Settings
@@ -15,6 +17,7 @@ from localhost.azurite import Azurite
 from tests.faults import crash_everywhere
 
 DOLLAR = 1_000_000
+LIMITS = ("BUDGET_DOLLARS", "BUDGET_HOURS", "USER_BUDGET_DOLLARS", "USER_BUDGET_HOURS")
 MONTH = now().replace(day=1)
 
 
@@ -32,7 +35,8 @@ class Cashier:
         settings = Settings.read(environment | dict(limits or {}))
         self._account = StorageAccount(settings, watch)
         self.table = self._account.table(table)
-        self.budgets = Budgets(settings, self.table)
+        self.alerts = Alerts(settings, self._account.table(f"{table}a"), self._account.queues())
+        self.budgets = Budgets(settings, self.table, self.alerts)
 
     async def close(self) -> None:
         await self._account.close()
@@ -116,11 +120,52 @@ async def test_a_person_s_hours_and_money_are_theirs_alone(open_cashier: Callabl
     budgets = open_cashier(USER_BUDGET_HOURS="1", USER_BUDGET_DOLLARS="1").budgets
     assert await budgets.reserve(job("ann"), Amount(0, 3600)) is None
     assert await budgets.reserve(job("ann"), Amount(0, 1)) == "Your budget of this month is used up."
-    assert await budgets.reserve(job("ben"), Amount(DOLLAR + 1, 1)) == "Your budget of this month is used up."
+    whole = "This is more than your budget allows in a whole month."
+    assert await budgets.reserve(job("ben"), Amount(DOLLAR + 1, 1)) == whole
     assert await budgets.reserve(job("ben"), Amount(DOLLAR, 3600)) is None
     assert await budgets.reserve(job(None), Amount(100 * DOLLAR, 36_000)) is None
     next_month = Claim(new_id(), 1, "ann", MONTH + timedelta(days=32))
     assert await budgets.reserve(next_month, Amount(0, 3600)) is None
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+async def test_a_limit_is_finite_unless_it_says_otherwise_and_0_is_nothing(
+    open_cashier: Callable[..., Cashier], limit: str
+) -> None:
+    others = dict.fromkeys(LIMITS, "unlimited")
+    endless = Amount(10_000 * DOLLAR, 10_000 * 3600)
+    usual = open_cashier(**{name: word for name, word in others.items() if name != limit}).budgets
+    none = open_cashier(**others | {limit: "0"}).budgets
+    unbounded = open_cashier(**others).budgets
+    for budgets in (usual, none):
+        assert "in a whole month" in (await budgets.reserve(job("ann"), endless) or "")
+    assert await unbounded.reserve(job("ann"), endless) is None
+    assert await usual.reserve(job("ann"), Amount(DOLLAR, 3600)) is None
+    assert await none.reserve(job("ann"), Amount(1, 1)) is not None
+    assert await none.reserve(job("ann"), Amount(0, 0)) is None, "what costs nothing is not kept back"
+
+
+async def test_people_are_told_once_when_it_is_nearly_used_up_and_once_when_work_waits(
+    open_cashier: Callable[..., Cashier],
+) -> None:
+    cashier = open_cashier(BUDGET_DOLLARS="10", BUDGET_HOURS="unlimited")
+    budgets = cashier.budgets
+
+    async def told() -> list[str]:
+        return sorted(alert.kind for alert in (await cashier.alerts.newest(10, None))[0])
+
+    assert await budgets.reserve(job(None), Amount(7 * DOLLAR, 60)) is None
+    assert await told() == []
+    assert await budgets.reserve(job(None), Amount(DOLLAR, 60)) is None
+    assert await budgets.reserve(job(None), Amount(DOLLAR, 60)) is None
+    assert await told() == ["budget-low"]
+    for _ in range(2):
+        assert await budgets.reserve(job("ann"), Amount(2 * DOLLAR, 60)) is not None
+    assert await told() == ["budget-low", "budget-used-up"]
+    (alert, _), _ = await cashier.alerts.newest(10, None)
+    assert "9.00 of 10.00 dollars" in alert.detail
+    for owner_id in (None, "ann"):
+        await cashier.check(owner_id)
 
 
 async def test_wherever_it_is_cut_off_a_repeat_ends_it_and_the_books_balance(azurite: Azurite) -> None:

@@ -65,7 +65,10 @@ async def test_over_budget_a_book_waits_and_goes_on_when_there_is_more(
     try:
         before, asked = await sums(rich), ai.calls
         job = await run(poor, (await drop(poor)).id)
-        assert (job.status, job.reason) == ("waiting", "The budget of this month is used up.")
+        assert (job.status, job.reason) == (
+            "waiting",
+            "This is more than the budget allows in a whole month.",
+        )
         book = await poor.catalog.book(job.target_id)
         assert (book.processing_status, book.processing_reason) == ("waiting", job.reason)
         assert (await poor.transcription.wake_stalled(), ai.calls) == (0, asked)
@@ -183,6 +186,18 @@ async def test_an_answer_that_comes_after_the_end_is_paid_for_too(azurite: Azuri
         assert shown.status == "cancelled"
         assert after.spent_microdollars - before.spent_microdollars == shown.cost_microdollars > 0
         assert after.reserved_microdollars == before.reserved_microdollars
+    finally:
+        await services.close()
+
+
+async def test_a_model_whose_price_nobody_knows_is_bounded_by_time(azurite: Azurite, ai: ScriptedAi) -> None:
+    """A deployment of one's own name costs nothing that we know of, and money all the same."""
+    services = join(azurite, ai, SPEECH_MODEL="our-deployment", TEXT_MODEL="another", BUDGET_HOURS="0")
+    try:
+        asked = ai.calls
+        job = await run(services, (await drop(services)).id)
+        assert (job.status, ai.calls) == ("waiting", asked)
+        await services.transcription.cancel(job.id)
     finally:
         await services.close()
 
