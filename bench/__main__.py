@@ -33,7 +33,7 @@ MEASUREMENTS: dict[str, Callable[[bool], AsyncIterator[Row]]] = {
 
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure Aloud on this machine.")
-    parser.add_argument("--quick", action="store_true", help="no 10 h books, fewer repeats")
+    parser.add_argument("--quick", action="store_true", help="no 20 h books, fewer repeats")
     parser.add_argument(
         "--only",
         action="append",

@@ -4,7 +4,7 @@ import asyncio
 import re
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,9 +18,10 @@ from localhost.child import Child
 from tests.aloud import FINAL, Aloud
 
 KINDS = ("mp3", "m4b")
+LONG_HOURS = 20
 LATENCY_SECONDS = 1
 IDLE_SECONDS = 2
-LONGEST_WAIT_SECONDS = 1800
+LONGEST_WAIT_SECONDS = 3600
 TOLERANCE_SECONDS = 0.1
 _LISTENING = re.compile(r"listening on http://127\.0\.0\.1(\S+)")
 _POLLING = "AzureFunctionsJobHost__extensions__queues__maxPollingInterval"
@@ -30,7 +31,7 @@ _POLLING = "AzureFunctionsJobHost__extensions__queues__maxPollingInterval"
 class Outcome:
     """What one book took; CPU and memory are None where the kernel does not tell.
 
-    `transcribing_peak_mb` is the peak before the chunks' texts were joined.
+    `peaks_mb` are the peaks of memory up to the end of each stage, by its name and in order.
     """
 
     recording: Recording
@@ -38,8 +39,7 @@ class Outcome:
     wall_seconds: float
     cpu_seconds: float | None
     idle_cpu_seconds: float | None
-    peak_mb: float | None
-    transcribing_peak_mb: float | None
+    peaks_mb: Mapping[str, float | None]
     bytes_read: int
     heard: list[float]
 
@@ -53,7 +53,7 @@ async def measure(quick: bool) -> AsyncIterator[Row]:
     with TemporaryDirectory() as folder:
         for kind in KINDS:
             piece = await asyncio.to_thread(make_piece, kind)
-            for hours in (1,) if quick else (1, 10):
+            for hours in (1,) if quick else (1, LONG_HOURS):
                 path = Path(folder, f"book.{kind}")
                 recording = await asyncio.to_thread(repeat_piece, piece, kind, hours, path)
                 outcome = await _process(recording)
@@ -82,12 +82,12 @@ async def _process(recording: Recording) -> Outcome:
         name = recording.path.name
         with recording.path.open("rb") as file:
             await aloud.blobs.get_blob_client("uploads", name).upload_blob(file, max_concurrency=4)
-        job, transcribing_peak = await _finish(aloud, name)
+        job, peaks = await _finish(aloud, name)
         wall, after = time.perf_counter() - started, read_cpu_seconds(aloud.pid)
         if job["status"] != "ready":
             raise RuntimeError(f"{name} ended as {job['status']}: {job['reason']}")
-        peak = read_peak_mb(aloud.pid)
-        transcript = await aloud.get(f"/api/v1/audiobooks/{job['audiobook_id']}/transcript")
+        transcript = await _serve_and_mend(aloud, job["audiobook_id"])
+        peaks["served and mended"] = read_peak_mb(aloud.pid)
     read = sum(count for path, count in proxy.read.items() if path.endswith(recording.path.suffix))
     if not read:
         raise RuntimeError("no audio was read through the proxy, so its bytes cannot be told")
@@ -97,8 +97,7 @@ async def _process(recording: Recording) -> Outcome:
         wall_seconds=wall,
         cpu_seconds=None if before is None or after is None else after - before,
         idle_cpu_seconds=idle,
-        peak_mb=peak,
-        transcribing_peak_mb=transcribing_peak,
+        peaks_mb=peaks,
         bytes_read=read,
         heard=[
             segment["start_seconds"]
@@ -116,18 +115,38 @@ async def _measure_idle(pid: int) -> float | None:
     return None if before is None or after is None else (after - before) / IDLE_SECONDS
 
 
-async def _finish(aloud: Aloud, name: str) -> tuple[dict[str, Any], float | None]:
-    """Return the job once it is final, and the peak of memory when it was last seen transcribing.
+async def _finish(aloud: Aloud, name: str) -> tuple[dict[str, Any], dict[str, float | None]]:
+    """Return the job once it is final, and the peak of memory when each of its statuses was last seen.
 
     It asks seldom, since every question costs the product CPU.
     """
-    peak = None
+    peaks: dict[str, float | None] = {}
     async with asyncio.timeout(LONGEST_WAIT_SECONDS):
         while (job := await aloud.job(name)) is None or job["status"] not in FINAL:
-            if job is not None and job["status"] in ("planning", "transcribing"):
-                peak = read_peak_mb(aloud.pid)
+            if job is not None:
+                peaks[job["status"]] = read_peak_mb(aloud.pid)
             await asyncio.sleep(1)
-    return job, peak
+    peaks[job["status"]] = read_peak_mb(aloud.pid)
+    return job, peaks
+
+
+async def _serve_and_mend(aloud: Aloud, book_id: str) -> dict[str, Any]:
+    """Ask for the book and all forms of its transcript, mend a sentence of it; return it as it was."""
+    book = await aloud.get(f"/api/v1/audiobooks/{book_id}")
+    path = f"/api/v1/audiobooks/{book_id}/transcript"
+    transcript = await aloud.get(path)
+    for address in (f"/books/{book['slug']}", *(f"{path}?format={form}" for form in ("txt", "srt", "vtt"))):
+        status, _, _ = await aloud.call("GET", address)
+        if status != 200:
+            raise RuntimeError(f"{address} answered {status}")
+    last = transcript["segments"][-1]["index"]
+    status, version, _ = await aloud.call("PUT", f"{path}/segments/{last}", json={"text": "A better end."})
+    if status != 200:
+        raise RuntimeError(f"the transcript could not be mended: {status} {version}")
+    mended = await aloud.get(f"{path}/versions/{version['version']}")
+    if mended["segments"][-1]["text"] != "A better end.":
+        raise RuntimeError("the mended sentence is not in the new version")
+    return dict(transcript)
 
 
 def _rows(book: str, outcome: Outcome) -> list[Row]:
@@ -135,8 +154,8 @@ def _rows(book: str, outcome: Outcome) -> list[Row]:
     errors = [abs(a - b) for a, b in zip(heard, markers, strict=False)]
     cpu, idle = outcome.cpu_seconds, outcome.idle_cpu_seconds
     size = outcome.recording.size_bytes
-    peak = outcome.transcribing_peak_mb
-    early = "" if peak is None else f"{peak:.0f} MB until all was transcribed"
+    peaks = {stage: peak for stage, peak in outcome.peaks_mb.items() if peak is not None}
+    stages = ", ".join(f"{stage} {peak:.0f}" for stage, peak in peaks.items())
     idle_share = "" if not cpu or idle is None else f", {idle * outcome.wall_seconds / cpu:.0%} of it idle"
     return [
         Row(
@@ -145,7 +164,13 @@ def _rows(book: str, outcome: Outcome) -> list[Row]:
             "s",
             note=f"{outcome.chunks} chunks{idle_share}",
         ),
-        Row(f"{book}: peak memory", outcome.peak_mb, "MB", Limit("<", 300), early),
+        Row(
+            f"{book}: peak memory",
+            max(peaks.values(), default=None),
+            "MB",
+            Limit("<", 300),
+            f"up to the end of: {stages}",
+        ),
         Row(
             f"{book}: blob bytes read ÷ file size",
             outcome.bytes_read / size,

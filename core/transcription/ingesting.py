@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import PurePosixPath
@@ -23,6 +24,9 @@ from core.transcription.workshop import Workshop
 
 if TYPE_CHECKING:
     from core.transcription.audio import Probe
+
+
+_STEP_SECONDS = 120.0  # a fifth of what the host allows; one file more may come on top
 
 
 class Ingest:
@@ -68,44 +72,62 @@ class Ingest:
     async def plan(self, job: Job) -> None:
         """Copy the files, look into them, and write down where they will be cut.
 
-        Each file is a row of its own, so that another try begins where this one was cut off. Files that
-        are no recordings are left out as long as one is left. Raises RejectedAudioError.
+        Each file is a row of its own, so that another try begins where this one was cut off, and the next
+        step where this one has stopped because its time is over. Files that are no recordings are left out
+        as long as one is left. Raises RejectedAudioError.
         """
+        until = time.monotonic() + _STEP_SECONDS
         ancestors = await self._reuse.ancestors(job)
         await self._reuse.stop(ancestors)
-        parts: list[Part] = []
-        flaws: list[str] = []
-        tags: dict[str, str] = {}
-        cover: bytes | None = None
-        chunks: list[Chunk] = []
-        for part in await self._store.parts(job.id):
-            donor = await self._reuse.find(ancestors, job, part)
-            try:
-                if part.mismatch is not None:
-                    raise RejectedAudioError(part.mismatch)
-                found, probe = await self._read(job, part, donor)
-            except RejectedAudioError as error:
-                flaws.append(error.detail)
-                await self._store.set_part(job.id, part.model_copy(update={"flaw": error.detail}))
+        donors = await self._reuse.donors(ancestors, job)
+        parts = await self._store.parts(job.id)
+        for place, part in enumerate(parts):
+            if part.read_in == job.run:
                 continue
-            found = found.model_copy(update={"start_seconds": _length(parts)})
-            await self._store.set_part(job.id, found)
-            parts.append(found)
-            self._check_length(_length(parts))
-            tags = tags or probe.tags
-            cover = cover or probe.cover
-            first = sum(chunk.generation == 0 for chunk in chunks)
-            chunks += await self._chunks(job, found, donor, first)
+            if not await self._is_planning(job):
+                return  # another worker was faster, or somebody has ended it
+            parts[place] = await self._take_in(job, part, donors.find(part), _usable(parts[:place]))
+            if time.monotonic() >= until:
+                break
+        if all(part.read_in == job.run for part in parts):
+            await self._conclude(job, parts)
+
+    async def _is_planning(self, job: Job) -> bool:
+        current = await self._store.job(job.id)
+        return (current.status, current.run) == ("planning", job.run)
+
+    async def _take_in(self, job: Job, part: Part, donor: Donor | None, before: Sequence[Part]) -> Part:
+        """Read a file that comes after those `before`, and write down what it is, its chunks first."""
+        try:
+            if part.mismatch is not None:
+                raise RejectedAudioError(part.mismatch)
+            found = (await self._read(job, part, donor)).model_copy(
+                update={"start_seconds": _length(before), "read_in": job.run}
+            )
+        except RejectedAudioError as error:
+            found = part.model_copy(update={"flaw": error.detail, "read_in": job.run})
+        else:
+            self._check_length(_length([*before, found]))
+            first = sum(len(earlier.cuts) for earlier in before)
+            await self._store.add_chunks(job.id, await self._chunks(job, found, donor, first))
+        await self._store.set_part(job.id, found)
+        return found
+
+    async def _conclude(self, job: Job, found: Sequence[Part]) -> None:
+        """Have a job transcribed whose files have all been read."""
+        parts = _usable(found)
         if not parts:
-            raise RejectedAudioError(flaws[0])
-        await self._store.add_chunks(job.id, chunks)
-
-        if (await self._store.job(job.id)).status != "planning":
-            return  # another worker was faster
-
+            raise RejectedAudioError(next(part.flaw for part in found if part.flaw))
+        tagged = next((part for part in parts if part.has_tags), None)
+        covered = next((part for part in parts if part.has_cover), None)
+        tags = {} if tagged is None else (await self._probe(job, tagged)).tags
+        cover = None if covered is None else (await self._probe(job, covered)).cover
+        if not await self._is_planning(job):
+            return
         recording = Recording(parts, tags, cover)
         described = await self._targets[job.target].describe(job, recording)
-        shortfall = _describe_shortfall(await self._store.parts(job.id))
+        shortfall = _describe_shortfall(found)
+        chunks = await self._store.all_chunks(job.id)
         facts: dict[str, Any] = {
             "title": described.title,
             "cover": described.cover,
@@ -124,7 +146,16 @@ class Ingest:
         elif job.status != "waiting" or facts:
             await self._progress.advance(job, "waiting", lacks, **facts)
 
-    async def _read(self, job: Job, part: Part, donor: Donor | None) -> tuple[Part, "Probe"]:
+    async def _probe(self, job: Job, part: Part) -> "Probe":
+        """Look again into a file that has been read."""
+        from core.transcription import audio
+
+        assert part.audio is not None and part.audio_etag is not None
+        media = self._targets[job.target].media
+        reader = self._workshop.reader(media, part.audio.blob, part.audio_etag, part.audio.size)
+        return await self._workshop.do_heavy(audio.probe, reader)
+
+    async def _read(self, job: Job, part: Part, donor: Donor | None) -> Part:
         """Return a file as it was found, and planned unless it was before. Raises RejectedAudioError."""
         from core.transcription import audio
 
@@ -156,8 +187,10 @@ class Ingest:
             "flaw": None,
             "probe": asdict(replace(probe, cover=None, chapters=(), tags={})),
             "title": probe.tags.get("title"),
+            "has_tags": bool(probe.tags),
+            "has_cover": probe.cover is not None,
         }
-        return part.model_copy(update=found), probe
+        return part.model_copy(update=found)
 
     async def _copy(self, target: Target, job: Job, part: Part, donor: Donor | None) -> BlobFacts:
         """Copy a file, from the job that had it before where there is one: the drop may be gone by now."""
@@ -192,6 +225,10 @@ class Ingest:
         if await self._progress.advance(job, "rejected", reason):
             target = self._targets[job.target]
             await target.media.delete_prefix(target.folder(job))
+
+
+def _usable(parts: Sequence[Part]) -> list[Part]:
+    return [part for part in parts if part.flaw is None]
 
 
 def _length(parts: Sequence[Part]) -> float:

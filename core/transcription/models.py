@@ -151,7 +151,8 @@ class Part(BaseModel):
     """Row `part_0001`: one file of a recording, in their order from 1.
 
     All but the first fields are what `ingest` finds, in seconds from the part's own beginning but for
-    `start_seconds`. A file with a `flaw` is left out; with a `mismatch` it is not what was announced.
+    `start_seconds`. A file with a `flaw` is left out; with a `mismatch` it is not what was announced. What
+    was found stands once `read_in` is the job's run: the part's chunks are there then.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -164,7 +165,10 @@ class Part(BaseModel):
     digest: str | None
     modified: datetime
     mismatch: str | None = None
+    read_in: int = 0
     flaw: str | None = None
+    has_tags: bool = False
+    has_cover: bool = False
     audio: MediaFile | None = None
     audio_etag: str | None = None
     probe: dict[str, Any] | None = None
@@ -176,11 +180,11 @@ class Part(BaseModel):
     chapters: tuple[Chapter, ...] = ()
     origin: str | None = Field(None, description="The copy of the same bytes that was the first of all.")
 
-    def is_same_file(self, other: "Part") -> bool:
-        """Tell whether both are of the same bytes, as far as one knows without reading them."""
-        if self.digest is not None and other.digest is not None:
-            return (self.digest, self.size) == (other.digest, other.size)
-        return (self.blob_name, self.etag) == (other.blob_name, other.etag)
+    @property
+    def marks(self) -> list[tuple[str, str | int]]:
+        """What files of the same bytes have in common, as far as one knows without reading them."""
+        version: tuple[str, str | int] = (self.blob_name, self.etag)
+        return [version] if self.digest is None else [(self.digest, self.size), version]
 
 
 _GENERATION = 100_000  # more than there are chunks in the longest recording
@@ -228,6 +232,24 @@ class Removal(BaseModel):
 
     job_id: str
     due: datetime
+
+
+class OpenRun(BaseModel):
+    """Row `{job id}_{run}` of `open`: that run of that job is perhaps not over; so the watchdog finds it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    job_id: str
+    run: int
+    noted_at: datetime
+
+
+class Place(BaseModel):
+    """Row `open` of `watch`: where in the list of open jobs the watchdog goes on; None: at its beginning."""
+
+    model_config = ConfigDict(frozen=True)
+
+    after: str | None = None
 
 
 class Pointer(BaseModel):

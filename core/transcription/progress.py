@@ -85,6 +85,7 @@ class Progress:
         await self.show_status(moved)
         if moved.is_final:
             await self._costs.settle(moved)
+            await self._store.note_end(moved)
         _log.info("job %s is %s%s", job.id, status, f": {reason}" if reason else "")
         return True
 

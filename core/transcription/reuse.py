@@ -1,6 +1,7 @@
 """What an earlier job has done already: a new one takes it over for each file that has stayed the same."""
 
 import asyncio
+from collections import defaultdict
 from dataclasses import dataclass
 
 from core.errors import UnavailableError
@@ -21,6 +22,22 @@ class Donor:
     job: Job
     part: Part
     chunks: list[Chunk]
+
+
+class Donors:
+    """Files of earlier jobs, found by what tells that another has the same bytes; the first added counts."""
+
+    def __init__(self) -> None:
+        self._by_mark: dict[tuple[str, str | int], Donor] = {}
+
+    def add(self, donor: Donor) -> None:
+        for mark in donor.part.marks:
+            self._by_mark.setdefault(mark, donor)
+
+    def find(self, part: Part) -> Donor | None:
+        """Return the newest earlier reading of the same file."""
+        known = (self._by_mark.get(mark) for mark in part.marks)
+        return next((donor for donor in known if donor is not None), None)
 
 
 class Reuse:
@@ -57,16 +74,19 @@ class Reuse:
             else:
                 raise UnavailableError("Calls for the version before this one are still under way.")
 
-    async def find(self, ancestors: list[Job], job: Job, part: Part) -> Donor | None:
-        """Return the newest earlier reading of the same file, cut as this job would cut it."""
+    async def donors(self, ancestors: list[Job], job: Job) -> "Donors":
+        """Return what the earlier jobs know of files, cut as this job would cut them."""
+        found = Donors()
         for earlier in ancestors:
             if earlier.chunk_seconds != job.chunk_seconds:
                 continue
-            for known in await self._store.parts(earlier.id):
-                if known.cuts and known.is_same_file(part):
-                    chunks = await self._store.all_chunks(earlier.id)
-                    return Donor(earlier, known, [chunk for chunk in chunks if chunk.part == known.index])
-        return None
+            chunks: dict[int, list[Chunk]] = defaultdict(list)
+            for chunk in await self._store.all_chunks(earlier.id):
+                chunks[chunk.part].append(chunk)
+            for part in await self._store.parts(earlier.id):
+                if part.cuts:
+                    found.add(Donor(earlier, part, chunks[part.index]))
+        return found
 
     async def take_over(self, donor: Donor, job: Job, part: Part, first: int) -> list[Chunk]:
         """Copy what was heard in a file, and return its chunks as this job has them, from number `first`.

@@ -38,6 +38,8 @@ from core.transcription.workshop import Workshop
 
 _log = logging.getLogger("aloud.pipeline")
 
+_JOBS_A_LOOK = 500
+
 
 class Transcription:
     def __init__(
@@ -125,24 +127,23 @@ class Transcription:
         """Start again the jobs that have had no news for a long time; return how many.
 
         Those that wait for a budget ask for it again, the oldest first, once what crashes have left reserved
-        is given back. While the pipeline rests, its messages wait and none is added to them.
+        is given back. While the pipeline rests, its messages wait and none is added to them. At most
+        `_JOBS_A_LOOK` are looked at, the others the next times.
         """
         await self._costs.settle_all()
         if (await self._operations.switch.look()).is_paused:
             return 0
         count = 0
-        waiting: list[Job] = []
-        async for job in self._store.stalled(now() - self._stalled):
+        before = now() - self._stalled
+        async for job in self._store.open_jobs(_JOBS_A_LOOK):
             if job.status == "waiting":
-                waiting.append(job)
-                continue
-            _log.warning("job %s has had no news since %s and is started again", job.id, job.updated_at)
-            await self._targets[job.target].follow(job)  # whoever made it may not have come that far
-            await self._store.update(job.id, lambda j: j.model_copy(update={"woken_at": now()}))
-            await self._steps.drive(job)
-            count += 1
-        for job in reversed(waiting):
-            await self._steps.send(self._progress.first_call(job))
+                await self._steps.send(self._progress.first_call(job))
+            elif not await self._store.has_news(job, before):
+                _log.warning("job %s has had no news since %s and is started again", job.id, job.updated_at)
+                await self._targets[job.target].follow(job)  # whoever made it may not have come that far
+                await self._store.update(job.id, lambda j: j.model_copy(update={"woken_at": now()}))
+                await self._steps.drive(job)
+                count += 1
         return count
 
     # What administrators ask
@@ -225,6 +226,8 @@ class Transcription:
             if lacks is not None:
                 raise ConflictError(f"{lacks} Try again when there is more.")
             begun |= {"reserved_at": at, **await self._costs.bill(job)}
+        else:
+            await self._store.forget_plan(job_id)  # the next one may number its chunks otherwise
         missing = any(chunk.status != "done" for chunk in chunks)
         status: ProcessingStatus = (
             "uploaded" if not job.total else "transcribing" if missing else "assembling"
@@ -234,6 +237,7 @@ class Transcription:
                 await self._store.update_chunk(job_id, chunk.index, _ask_again)
         start = {**begun, "run_started_at": at, "status": status, "settled": None}
         start |= {"reason": None, "error": None, "evidence": None}
+        await self._store.note_open(job_id, begun["run"])
         job = await self._store.update(
             job_id, lambda j: j.model_copy(update=start) if j.run == job.run else None
         )

@@ -2,17 +2,33 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from core.errors import ConflictError, NotFoundError
 from core.ids import fingerprint, now
 from core.storage.blobs import Container
 from core.storage.tables import MAX_OPERATIONS, Insert, Stored, Table
-from core.transcription.models import Chunk, ChunkResult, Job, Part, PartFile, Pointer, Removal, Source
+from core.transcription.models import (
+    Chunk,
+    ChunkResult,
+    Job,
+    OpenRun,
+    Part,
+    PartFile,
+    Place,
+    Pointer,
+    Removal,
+    Source,
+)
 
 _LIST = "list"
 _REMOVALS = "removals"
+_OPEN = "open"
+_PLACE = ("watch", "open")
+_AT_ONCE = 50
+# A row is written before its job is there, or has that run: what has not come after so long never will.
+_NEVER = timedelta(days=1)
 
 
 def _chunk_key(index: int) -> str:
@@ -67,7 +83,8 @@ class JobStore:
         return [stored.value async for stored in self._jobs.each(PartFile, f"files_{book_id}", "file_")]
 
     async def create(self, job: Job, parts: Sequence[Part]) -> Job:
-        """Add a job to its month's list and to the table; return it, or the one that is there already."""
+        """Add a job to the lists and to the table; return it, or the one that is there already."""
+        await self.note_open(job.id, job.run)
         await self._jobs.put_in_month(Pointer(job_id=job.id), _LIST, job.created_at, job.id)
         await self._add(job.id, [Insert(_part_key(part.index), part) for part in parts])
         try:
@@ -198,6 +215,10 @@ class JobStore:
         """
         return await self._work.read(f"{job_id}/{_chunk_key(index)}.json")
 
+    async def forget_plan(self, job_id: str) -> None:
+        """Remove the chunks of a job that was not planned to its end."""
+        await self._jobs.erase(job_id, keep=lambda key: not key.startswith("chunk_"))
+
     async def erase(self, job_id: str) -> None:
         """Remove all rows of a job."""
         await self._jobs.erase(job_id)
@@ -216,20 +237,49 @@ class JobStore:
     async def settle_removal(self, stored: Stored[Removal]) -> None:
         await self._jobs.delete_unchanged(stored)
 
-    async def stalled(self, before: datetime) -> AsyncIterator[Job]:
-        """Yield the jobs of this month and the one before that wait, or have had no news since `before`."""
-        after: tuple[str, str] | None = None
-        while True:
-            jobs, after = await self.newest(100, after)
-            for job in jobs:
-                if job.status == "waiting":
+    async def note_open(self, job_id: str, run: int) -> None:
+        """Note that a run of a job begins; ahead of the write that lets it begin."""
+        row = OpenRun(job_id=job_id, run=run, noted_at=now())
+        await self._jobs.put(row, _OPEN, _open_key(job_id, run))
+
+    async def note_end(self, job: Job) -> None:
+        """Note that a job's run is over."""
+        await self._jobs.delete(_OPEN, _open_key(job.id, job.run))
+
+    async def open_jobs(self, most: int) -> AsyncIterator[Job]:
+        """Yield jobs that are not over, however old: the oldest first, and at most so many.
+
+        With more than that, the next call goes on where this one has ended, and after the last begins anew.
+        """
+        place = await self._jobs.find(Place, *_PLACE)
+        after = None if place is None else place.value.after
+        rows: list[Stored[OpenRun]] = []
+        async for stored in self._jobs.each(OpenRun, _OPEN, after=after, rows=most):
+            rows.append(stored)
+            if len(rows) == most:
+                break
+        following = rows[-1].key if len(rows) == most else None
+        if following != after:
+            await self._jobs.put(Place(after=following), *_PLACE)
+        for start in range(0, len(rows), _AT_ONCE):
+            some = rows[start : start + _AT_ONCE]
+            jobs = await asyncio.gather(*(self.find(stored.value.job_id) for stored in some))
+            for stored, job in zip(some, jobs, strict=True):
+                row = stored.value
+                if job is not None and job.run == row.run and not job.is_final:
                     yield job
-                elif not job.is_final and job.updated_at < before:
-                    news = [chunk.updated_at for chunk in await self.chunks(job.id)]
-                    if max(news, default=job.updated_at) < before:
-                        yield job
-            if after is None or (jobs and (before - jobs[-1].created_at).days > 31):
-                return
+                elif (job is not None and job.run >= row.run) or row.noted_at < now() - _NEVER:
+                    await self._jobs.delete_unchanged(stored)
+
+    async def has_news(self, job: Job, since: datetime) -> bool:
+        """Tell whether anything has been written of a job or its chunks since then."""
+        if job.updated_at >= since:
+            return True
+        return any(chunk.updated_at >= since for chunk in await self.chunks(job.id))
+
+
+def _open_key(job_id: str, run: int) -> str:
+    return f"{job_id}_{run}"
 
 
 def in_order(chunks: Sequence[Chunk]) -> list[Chunk]:

@@ -76,6 +76,16 @@ async def test_a_copy_is_of_the_version_that_was_meant(account: StorageAccount, 
         await container.copy_from(source, "gone.mp3", "third.mp3", etag)
 
 
+async def test_a_recording_of_more_than_half_a_gigabyte_is_copied_too(container: Container) -> None:
+    """The emulator gets a source to see whether it may be read, and has no text that is longer."""
+    await container.stage("long.mp3", "one", bytes(1_000_000))
+    await container.commit("long.mp3", ["one"] * 560, "audio/mpeg")
+    long = await container.facts("long.mp3")
+    assert (await container.copy_from(container, "long.mp3", "copy.mp3", long.etag)).size == 560_000_000
+    empty = await container.write("empty.mp3", b"", "audio/mpeg")
+    assert (await container.copy_from(container, "empty.mp3", "none.mp3", empty)).size == 0
+
+
 async def test_a_link_reads_one_blob_with_ranges_until_it_ends(container: Container) -> None:
     await container.write("a.mp3", b"0123456789", "application/octet-stream")
     await container.write("b.mp3", b"secret", "audio/mpeg")

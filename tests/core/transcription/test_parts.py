@@ -164,6 +164,57 @@ async def test_another_file_does_only_its_own_work_and_the_old_book_stays_until_
     assert new.segments[-1].end_seconds == pytest.approx(last[-1].end_seconds + moved, abs=0.002)
 
 
+async def test_many_files_are_read_in_several_steps_and_each_once(
+    services: Services, drop: Drop, complete: Complete, ai: ScriptedAi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.transcription.ingesting._STEP_SECONDS", 0)
+    folder = "in several steps/"
+    await drop(f"{folder}0 Notes.mp3", b"words " * 500)
+    book = await drop_three(services, drop, folder)
+    job = await newest_job(services, book.id)
+    rooms = services.transcription
+    seen = []
+    for _ in range(4):
+        assert await rooms._progress.calls_for(await rooms._store.job(job.id)) == [
+            ("ingest", Step(job_id=job.id))
+        ]
+        await rooms.run("ingest", Step(job_id=job.id))
+        parts = await rooms._store.parts(job.id)
+        seen.append([part.read_in for part in parts])
+    assert seen == [[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 1, 1]]
+    paid = len(ai.transcriptions)
+    job = await complete(job.id)
+    assert (job.status, job.total, len(ai.transcriptions) - paid) == ("ready", 3, 3)
+    shown = await services.catalog.show(book.id, ADMIN)
+    assert shown.title == "A Dropped Book"
+    assert [part.title for part in shown.parts] == ["The Start", "The Middle", "The End"]
+    assert [part.start_seconds for part in shown.parts] == pytest.approx([0, 6, 13], abs=0.1)
+
+
+async def test_what_is_ended_while_it_is_planned_is_planned_anew_when_it_is_retried(
+    services: Services, drop: Drop, complete: Complete, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With other limits another file may be of use, and all that come after it have other numbers then."""
+    monkeypatch.setattr("core.transcription.ingesting._STEP_SECONDS", 0)
+    folder = "planned anew/"
+    book = await drop_three(services, drop, folder)
+    job = await newest_job(services, book.id)
+    rooms = services.transcription
+    ingest = rooms._steps._doers["ingest"].__self__  # type: ignore[attr-defined]
+    limit, ingest._max_hours = ingest._max_hours, 6.5 / 3600
+    for _ in range(2):
+        await rooms.run("ingest", Step(job_id=job.id))
+    ingest._max_hours = limit
+    assert [bool(part.flaw) for part in await rooms._store.parts(job.id)] == [False, True, False]
+    await rooms.cancel(job.id)
+    await rooms.run("ingest", Step(job_id=job.id))
+    assert [part.read_in for part in await rooms._store.parts(job.id)] == [1, 1, 0]
+    await rooms.retry(job.id)
+    job = await complete(job.id)
+    assert (job.status, job.reason, job.total) == ("ready", None, 3)
+    assert (await read(services, await services.catalog.book(book.id))).coverage == 1
+
+
 async def test_a_file_that_comes_while_others_are_heard_makes_nothing_paid_twice(
     services: Services, drop: Drop, complete: Complete, ai: ScriptedAi
 ) -> None:

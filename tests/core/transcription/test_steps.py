@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
+import pytest
 import pytest_asyncio
 
 from core.caller import Origin
@@ -14,6 +15,7 @@ from core.ids import now
 from core.settings import Settings
 from core.transcription.ingesting import Ingest
 from core.transcription.models import Job, Step
+from core.transcription.progress import Messages
 from core.wiring import Services, build
 from localhost.azurite import Azurite
 from tests.audio import make_audio
@@ -118,6 +120,46 @@ async def test_what_sleeps_is_woken_once_and_not_at_every_look(services: Service
     assert after.updated_at > before.updated_at
     services.transcription._stalled = timedelta(hours=1)
     assert await services.transcription.wake_stalled() == 0
+
+
+async def test_however_old_a_job_is_the_watchdog_finds_it_without_looking_at_those_that_are_over(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = services.transcription._store
+    monkeypatch.setattr("core.transcription.service._JOBS_A_LOOK", 2)
+    jobs = [await drop(services, f"old {number}.flac", 6 + number) for number in range(3)]
+    long_ago = now() - timedelta(days=100)
+    for job in jobs:
+        old = {"status": "waiting", "created_at": long_ago}
+        await store.update(job.id, lambda row, old=old: row.model_copy(update=old))  # type: ignore[misc]
+    await services.transcription.cancel(jobs[1].id)
+    asked: list[str] = []
+    send = services.transcription._steps.send
+
+    async def send_and_tell(messages: Messages) -> None:
+        asked.extend(step.job_id for _, step in messages)
+        await send(messages)
+
+    monkeypatch.setattr(services.transcription._steps, "send", send_and_tell)
+    looks = 0
+    while not {jobs[0].id, jobs[2].id} <= set(asked):
+        asked_before = len(asked)
+        await services.transcription.wake_stalled()
+        looks += 1
+        assert len(asked) - asked_before <= 2
+        assert looks < 50
+    assert jobs[1].id not in asked
+    for job in (jobs[0], jobs[2]):
+        await services.transcription.cancel(job.id)
+    open_ = {job.id async for job in store.open_jobs(10_000)} | {
+        job.id async for job in store.open_jobs(10_000)
+    }
+    assert not open_ & {job.id for job in jobs}
+    await services.transcription.retry(jobs[1].id)
+    open_ = {job.id async for job in store.open_jobs(10_000)} | {
+        job.id async for job in store.open_jobs(10_000)
+    }
+    assert jobs[1].id in open_
 
 
 async def test_the_catalog_serves_on_while_the_storage_is_away(services: Services) -> None:
