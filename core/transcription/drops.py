@@ -20,7 +20,7 @@ from core.transcription.metadata import title_from_folder, title_from_name
 from core.transcription.models import Job, Part, PartFile, Source
 from core.transcription.steps import Steps
 from core.transcription.store import JobStore
-from core.transcription.uploads import BookUpload, Uploads, draft_of, find_mismatch
+from core.transcription.uploads import BookUpload, Uploads, draft_of
 
 _log = logging.getLogger("aloud.pipeline")
 
@@ -121,7 +121,7 @@ class Drops:
             return None
         await self._store.replace_parts(book_id, row)
         source = await self.claim(facts.name, facts.modified, book_id)
-        file = Dropped(facts, upload.file_name, find_mismatch(upload, facts.size))
+        file = Dropped(facts, upload.file_name, await self._announced.examine(upload, facts))
         return await self.begin(facts.name, source, draft, [file], traceparent)
 
     async def _await_more(self, folder: str, facts: BlobFacts, traceparent: str | None) -> None:

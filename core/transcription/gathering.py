@@ -16,7 +16,7 @@ from core.transcription.folders import folder_of, is_companion, natural_key
 from core.transcription.metadata import title_from_name
 from core.transcription.private_drops import PrivateDrops
 from core.transcription.store import JobStore
-from core.transcription.uploads import Uploads, find_mismatch
+from core.transcription.uploads import Uploads
 
 _log = logging.getLogger("aloud.pipeline")
 
@@ -105,6 +105,9 @@ class Gather:
             except NotFoundError:
                 _log.info("part %s of book %s is gone", row.part, book_id)
                 continue
-            name = upload.file_name if upload else row.blob_name
-            files.append(Dropped(facts, name, find_mismatch(upload, facts.size)))
+            if upload is None:
+                files.append(Dropped(facts, row.blob_name))
+            else:
+                refusal = await self._announced.examine(upload, facts)
+                files.append(Dropped(facts, upload.file_name, refusal))
         return files

@@ -100,6 +100,7 @@ class Ingest:
         """Read a file that comes after those `before`, and write down what it is, its chunks first."""
         try:
             if part.mismatch is not None:
+                await self._refuse(job, part)
                 raise RejectedAudioError(part.mismatch)
             found = (await self._read(job, part, donor)).model_copy(
                 update={"start_seconds": _length(before), "read_in": job.run}
@@ -136,6 +137,11 @@ class Ingest:
             "total": sum(chunk.status != "split" for chunk in chunks),
         }
         await self._begin(job, chunks, shortfall, **facts)
+
+    async def _refuse(self, job: Job, part: Part) -> None:
+        """Delete a file that is not what was announced: it may be of any size, and nobody reads it."""
+        with contextlib.suppress(NotFoundError, StaleError):
+            await self._targets[job.target].drops.delete(part.blob_name, if_etag=part.etag)
 
     async def _begin(self, job: Job, chunks: Sequence[Chunk], reason: str | None, **facts: Any) -> None:
         """Reserve what a planned job may cost and have it transcribed; without the money, it waits."""

@@ -67,7 +67,11 @@ class UploadRequest(BaseModel):
 
 
 class Upload(BaseModel):
-    """What the rows of announced uploads have in common: whose file will be at `blob_name`."""
+    """What the rows of announced uploads have in common: whose file will be at `blob_name`.
+
+    `counted` is the version of the file that was examined last, whose bytes were counted unless there is a
+    `refusal`.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -78,6 +82,8 @@ class Upload(BaseModel):
     size: int
     content_type: str
     created_at: datetime
+    counted: str | None = None
+    refusal: str | None = None
 
 
 class BookUpload(Upload):
@@ -90,12 +96,11 @@ class BookUpload(Upload):
 class TaskUpload(Upload):
     """Row `task_{upload id}` of `uploads`, one partition a task: the file belongs to this task.
 
-    A task has the id of its first upload. `counted` is the version of the file whose bytes were counted.
+    A task has the id of its first upload.
     """
 
     task_id: str
     part: int | None = None
-    counted: str | None = None
 
 
 class TaskPlace(BaseModel):
@@ -158,23 +163,29 @@ class Uploads:
         if not caller.is_admin:
             await self._reserve(caller.user_id, request.size_bytes, now())
 
-    async def examine(self, upload: TaskUpload, facts: BlobFacts) -> str | None:
-        """Return why the file of a task that has come is not taken, if so; written again, it counts again."""
-        mismatch = find_mismatch(upload, facts.size)
-        if mismatch is not None or upload.counted == facts.etag:
-            return mismatch
-        if upload.counted is not None:
+    async def examine(self, upload: AnyUpload, facts: BlobFacts) -> str | None:
+        """Return why a file that has come is not taken, if so; the same version of it gets the same answer.
+
+        What is written again by the same link counts again.
+        """
+        if upload.counted == facts.etag:
+            return upload.refusal
+        refusal = find_mismatch(upload, facts.size)
+        if refusal is None and upload.counted is not None:
             try:
                 await self._reserve(upload.owner_id, upload.size, now())
             except ThrottledError as error:
-                return error.detail
-        await self._table.update(
-            TaskUpload,
-            upload.task_id,
-            _task_key(upload.id),
-            lambda row: row.model_copy(update={"counted": facts.etag}),
-        )
-        return None
+                refusal = error.detail
+        await self._note(upload, counted=facts.etag, refusal=refusal)
+        return refusal
+
+    async def _note(self, upload: AnyUpload, **found: Any) -> None:
+        if isinstance(upload, BookUpload):
+            keys = (upload.id, _BOOK)
+            await self._table.update(BookUpload, *keys, lambda row: row.model_copy(update=found))
+        else:
+            keys = (upload.task_id, _task_key(upload.id))
+            await self._table.update(TaskUpload, *keys, lambda row: row.model_copy(update=found))
 
     async def receive(
         self, request: UploadRequest, content: bytes, caller: Caller, origin: Origin
@@ -197,7 +208,8 @@ class Uploads:
         try:
             size = (await self._container(upload).facts(upload.blob_name)).size
         except NotFoundError:
-            raise ConflictError("The file has not arrived yet: put its blocks together first.") from None
+            missing = "The file has not arrived yet: put its blocks together first."
+            raise ConflictError(upload.refusal or missing) from None
         if size != upload.size:
             raise ConflictError(_mismatch(size, upload.size))
         return upload
@@ -213,12 +225,7 @@ class Uploads:
         """Forget how the files of a task were called, not that they were announced: they may still come."""
         for upload in await self.of_task(task_id):
             with suppress(NotFoundError):
-                await self._table.update(
-                    TaskUpload,
-                    task_id,
-                    _task_key(upload.id),
-                    lambda row: row.model_copy(update={"file_name": ""}),
-                )
+                await self._note(upload, file_name="")
 
     async def of_drop(self, blob_name: str) -> BookUpload | None:
         """Return the upload that a dropped file belongs to, None for one that nobody has announced."""
