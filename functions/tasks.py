@@ -80,10 +80,14 @@ async def list_tasks(call: Call[None, TaskListing]) -> TaskList:
     max_bytes=MAX_TASK_BYTES,
     reply=TaskDetail,
     status=201,
+    failures=(409,),
 )
 async def create_task(call: Call[NewTask, Any]) -> Reply:
-    """Add a task by hand, with prompts or without; `/uploads` and `/transcribe` add one with a recording."""
-    task = await call.services.tasks.create(call.user.user_id, call.body)
+    """Add a task by hand, with prompts or without; `/uploads` and `/transcribe` add one with a recording.
+
+    409 for who has 2,000 tasks: delete some first.
+    """
+    task = await call.services.tasks.add(call.user.user_id, call.body)
     return _reply(task, 201, Location=f"{API}/tasks/{task.id}")
 
 
@@ -95,10 +99,13 @@ async def create_task(call: Call[NewTask, Any]) -> Reply:
     body=TaskChanges,
     max_bytes=MAX_TASK_BYTES,
     reply=ChangedTasks,
-    failures=(404,),
+    failures=(404, 409),
 )
 async def change_tasks(call: Call[TaskChanges, Any]) -> ChangedTasks:
-    """Change names, tags or prompts of up to 45 tasks: all of them, or none where one is not mine (404)."""
+    """Change names, tags or prompts of up to 45 tasks: all of them, or none where one is not mine (404).
+
+    409 where one has as many versions as are kept.
+    """
     changed = await call.services.tasks.change_all(call.user.user_id, call.body.items)
     return ChangedTasks(items=changed)
 
@@ -125,9 +132,13 @@ async def get_task(call: Call[None, Any]) -> Reply:
     max_bytes=MAX_TASK_BYTES,
     reply=TaskDetail,
     conditional=True,
+    failures=(409,),
 )
 async def change_task(call: Call[TaskContent, Any]) -> Reply:
-    """Change name, tags or prompts of a task, as a new version; what is absent stays as it is."""
+    """Change name, tags or prompts of a task, as a new version; what is absent stays as it is.
+
+    409 for a task that has 1,000 versions, or 64 MB of text in them: go on in a new one.
+    """
     task_id = check_id(call.params["id"])
     return _reply(await call.services.tasks.change(call.user.user_id, task_id, call.body, call.if_match))
 
@@ -152,6 +163,7 @@ async def list_task_history(call: Call[None, Any]) -> TaskHistory:
     f"{API}/tasks/{{id}}/history/{{version}}/restore",
     access="listener",
     reply=TaskDetail,
+    failures=(409,),
 )
 async def restore_task(call: Call[None, Any]) -> Reply:
     """Make a task again what it was in a version; that is a new version, and none is lost."""
@@ -224,13 +236,14 @@ class Transcription(BaseModel):
     too_large=f"A file may have 25 MB here; larger ones go to POST {API}/uploads with the purpose task.",
     reply=Transcription,
     status=202,
-    failures=(429,),
+    failures=(409, 429),
     other={200: ("The text is there.", Transcription)},
 )
 async def transcribe(call: Call[bytes, TranscribeQuery]) -> Reply:
     """Send a recording of up to 25 MB as `file`, and get its text: it becomes a private task.
 
     With `wait`, 200 and the text if it is there by then; otherwise 202, and the task tells how it goes.
+    409 for who has 2,000 tasks, 429 after too much in a day.
     `name` and `tags` (repeated, or separated by semicolons) may be sent along.
     """
     form = read_multipart(call.request, "file", max_field_bytes=MAX_FIELD_BYTES, max_parts=MAX_PARTS)

@@ -72,7 +72,7 @@ def _status_url(book_id: str) -> str:
     body=UploadRequest,
     reply=UploadReply,
     status=201,
-    failures=(403, 404, 429),
+    failures=(403, 404, 409, 429),
 )
 async def begin_upload(call: Call[UploadRequest, Any]) -> Reply:
     """Announce a recording, and get an address to write it to, straight into the storage.
@@ -80,8 +80,8 @@ async def begin_upload(call: Call[UploadRequest, Any]) -> Reply:
     The address writes that one file and nothing else, for half an hour; GET gives another. What arrives there
     becomes this book, a new draft without `audiobook_id` (both take the role publisher), or with the purpose
     `task` a private task: a new one, or `part` of the one that `task_id` names. 413 for a file that
-    is too large, 415 for one that is no recording, 429 after too much in a day. A private recording that is
-    written again counts again.
+    is too large, 415 for one that is no recording, 429 after too much in a day, 409 for who has
+    2,000 tasks. A file that is written again counts again.
     """
     upload, link = await call.services.uploads.begin(call.body, call.user, call.origin)
     return Reply(_reply(upload, link), status=201, headers={"Location": f"{API}/uploads/{upload.id}"})

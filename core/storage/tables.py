@@ -387,6 +387,17 @@ class Table:
         rows = self._query("PartitionKey eq @partition", {"partition": partition}, _PAGE_ROWS, columns)
         return [row["RowKey"] async for row in rows]
 
+    async def count(self, partition: str, prefix: str, at_most: int) -> int:
+        """Return how many rows of a partition have keys with this prefix, without their content."""
+        condition = "PartitionKey eq @partition and RowKey ge @first and RowKey lt @last"
+        parameters = {"partition": partition, "first": prefix, "last": prefix[:-1] + chr(ord(prefix[-1]) + 1)}
+        found = 0
+        async for _ in self._query(condition, parameters, at_most, ["RowKey"]):
+            found += 1
+            if found == at_most:
+                break
+        return found
+
     async def each(
         self,
         shape: type[M],

@@ -148,6 +148,7 @@ class Task(BaseModel):
     heard_job_id: str | None = Field(None, description="The job whose words are in the history.")
     is_edited: bool = Field(False, description="A person has changed the prompts since they were heard.")
     version: int = 1
+    kept_bytes: int = Field(0, description="Of the passages of all versions.")
     created_at: datetime
     updated_at: datetime
     deleted_at: datetime | None = None

@@ -15,6 +15,7 @@ from core.ids import new_id, now
 from core.operations.service import Operations
 from core.settings import Settings
 from core.storage.queues import Queues
+from core.tasks.bounds import MAX_TASKS, check_tasks, check_versions
 from core.tasks.models import (
     Cause,
     Clear,
@@ -90,6 +91,15 @@ class Tasks:
             last = stored.key
         return found, None
 
+    async def check_room(self, owner_id: str) -> None:
+        """Raise ConflictError for a person who has as many tasks as one may have."""
+        check_tasks(await self._store.count(owner_id, MAX_TASKS))
+
+    async def add(self, owner_id: str, content: NewTask) -> TaskDetail:
+        """Add a task by hand. Raises ConflictError for a person who has as many as one may have."""
+        await self.check_room(owner_id)
+        return await self.create(owner_id, content)
+
     async def create(
         self, owner_id: str, content: NewTask, task_id: str | None = None, file_name: str | None = None
     ) -> TaskDetail:
@@ -104,6 +114,7 @@ class Tasks:
             tags=tuple(content.tags or ()),
             file_name=file_name,
             **_fields(prompts),
+            kept_bytes=prompts.size,
             is_edited=bool(content.prompts),
             created_at=at,
             updated_at=at,
@@ -122,22 +133,34 @@ class Tasks:
     async def change(
         self, owner_id: str, task_id: str, content: TaskContent, if_match: frozenset[str] | None
     ) -> TaskDetail:
-        """Make a new version of a task. Raises NotFoundError, StaleError."""
-        await self._store.get(owner_id, task_id)  # before anything is written for it
+        """Make a new version of a task.
+
+        Raises NotFoundError, StaleError; ConflictError for a task of which no further version is kept.
+        """
+
+        def match(task: Task) -> None:
+            if if_match is not None and str(task.version) not in if_match:
+                raise StaleError(f"The task is at version {task.version} by now.")
+
+        known = (await self._store.get(owner_id, task_id)).value
+        match(known)  # before anything is written for it
+        check_versions(known)
         change = await self._prepare(owner_id, task_id, content)
 
         def check(task: Task) -> Versions:
-            if if_match is not None and str(task.version) not in if_match:
-                raise StaleError(f"The task is at version {task.version} by now.")
+            match(task)
             return change(task)
 
         (task,) = await self._store.change(owner_id, [task_id], check)
         return await self._detail(task)
 
     async def change_all(self, owner_id: str, items: Sequence[TaskChange]) -> list[TaskSummary]:
-        """Make a new version of each of these tasks, or of none. Raises NotFoundError naming the first."""
+        """Make a new version of each of these tasks, or of none.
+
+        Raises NotFoundError or ConflictError naming the first that is not there, or has too many already.
+        """
         for item in items:
-            await self._store.get(owner_id, item.id)
+            check_versions((await self._store.get(owner_id, item.id)).value)  # of all, before any is written
         changes = {item.id: await self._prepare(owner_id, item.id, item) for item in items}
         changed = await self._store.change(
             owner_id, [item.id for item in items], lambda task: changes[task.id](task)
@@ -165,11 +188,12 @@ class Tasks:
         return views[::-1]
 
     async def restore(self, owner_id: str, task_id: str, number: int) -> TaskDetail:
-        """Make a new version that is as that one was. Raises NotFoundError."""
+        """Make a new version that is as that one was. Raises as `change` does."""
         await self._store.get(owner_id, task_id)
         old = await self._store.version(owner_id, task_id, number)
 
         def restore(task: Task) -> Versions:
+            check_versions(task)
             again = _next(task, is_edited=True, **{name: getattr(old, name) for name in _VERSIONED})
             return [(again, _version(again, "restored", owner_id, number))]
 
@@ -179,6 +203,7 @@ class Tasks:
     async def _prepare(self, owner_id: str, task_id: str, content: TaskContent) -> Callable[[Task], Versions]:
         """Write what is large, and return the change of the row."""
         fields: dict[str, Any] = {}
+        written = 0
         if content.name is not None:
             fields["name"] = content.name
         if content.tags is not None:
@@ -186,11 +211,13 @@ class Tasks:
         if content.prompts is not None:
             prompts = await self._store.write_prompts(owner_id, task_id, content.prompts)
             fields |= {**_fields(prompts), "transcript_prefix": None, "is_edited": True}
+            written = prompts.size
 
         def apply(task: Task) -> Versions:
             if all(getattr(task, name) == value for name, value in fields.items()):
                 return []
-            changed = _next(task, **fields)
+            check_versions(task)
+            changed = _next(task, **fields, kept_bytes=task.kept_bytes + written)
             return [(changed, _version(changed, "edited", owner_id))]
 
         return apply
@@ -264,7 +291,7 @@ class Tasks:
                 return []
             facts = {"heard_job_id": heard.job_id, "language": heard.language, "coverage": heard.coverage}
             fields = {**_fields(prompts), "transcript_prefix": heard.transcript_prefix, "is_edited": False}
-            new = _next(task, **facts, **fields)
+            new = _next(task, **facts, **fields, kept_bytes=task.kept_bytes + prompts.size)
             versions = [(new, _version(new, "transcribed", None))]
             if task.is_edited:
                 edited = {name: getattr(task, name) for name in (*_VERSIONED, "is_edited")}

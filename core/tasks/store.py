@@ -25,6 +25,7 @@ class PromptsRef:
     blob: str | None
     count: int
     beginning: str
+    size: int = 0
 
 
 class TaskStore:
@@ -61,6 +62,10 @@ class TaskStore:
     def all(self, owner_id: str, after: str | None = None) -> AsyncIterator[Stored[Task]]:
         """Yield a person's tasks as `each` does, and those that are being removed."""
         return self._tasks.each(Task, owner_id, "task_", after)
+
+    async def count(self, owner_id: str, at_most: int) -> int:
+        """Return how many tasks a person has, up to a number; those that are being removed count too."""
+        return await self._tasks.count(owner_id, "task_", at_most)
 
     async def change(self, owner_id: str, ids: Sequence[str], change: Change) -> list[Task]:
         """Change all of these tasks, each with its new versions, or none of them.
@@ -113,7 +118,7 @@ class TaskStore:
         name = f"{folder_of(owner_id, task_id)}prompts-{new_id()}.json"
         content = Prompts(items=tuple(prompts)).model_dump_json().encode()
         await self._private.write(name, content, "application/json")
-        return PromptsRef(name, len(prompts), _begin(prompts))
+        return PromptsRef(name, len(prompts), _begin(prompts), len(content))
 
     async def prompts(self, blob: str | None) -> tuple[Prompt, ...]:
         """Return the passages that a row names."""

@@ -32,6 +32,7 @@ _BOOK, _PLACE = "upload", "place"
 _LINK_LIFE = timedelta(minutes=30)
 _UPLOAD_LIFE = timedelta(days=7)  # then the storage forgets blocks that were not put together
 _GIGABYTE = 10**9
+_UPLOADS_A_TASK = 2_000  # twice as many files as a recording may have
 _SUFFIXES = (".mp3", ".m4b", ".m4a", ".mp4", ".aac", ".flac", ".ogg", ".oga", ".opus", ".wav")
 _TYPES = ("application/octet-stream", "application/ogg", "video/mp4")
 
@@ -146,8 +147,8 @@ class Uploads:
         """Note whose file will come, and return a link that writes that one blob and nothing else.
 
         Raises ForbiddenError for who is no publisher (of the book), NotFoundError for a book or a task that
-        is not theirs to know of, TooLargeError, UnsupportedMediaError, and ThrottledError after too much in
-        a day.
+        is not theirs to know of, TooLargeError, UnsupportedMediaError, ConflictError for who has too many
+        tasks, and ThrottledError after too much in a day.
         """
         await self.admit(request, caller)
         upload = await self._announce(request, caller, origin)
@@ -160,6 +161,10 @@ class Uploads:
             await self._catalog.managed(request.audiobook_id, caller)
         if request.task_id is not None:
             await self._tasks.task(caller.user_id, request.task_id)
+            if len(await self.of_task(request.task_id)) >= _UPLOADS_A_TASK:
+                raise ConflictError("Too many files were announced for this task; begin a new one.")
+        elif request.purpose == "task":
+            await self._tasks.check_room(caller.user_id)
         if not caller.is_admin:
             await self._reserve(caller.user_id, request.size_bytes, now())
 
