@@ -155,6 +155,7 @@ async def _walk(
     await walk.ask("browse_books_by_search", "GET", words)
     await walk.ask("browse_books_by_suggestion", "GET", f"{api}/audiobooks/suggest?q=ben")
     await walk.ask("get_book_relatives", "GET", f"{book_path}/similar")
+    await walk.ask("get_book_companions", "GET", f"{book_path}/also-enjoyed")
     for kind in ("authors", "narrators", "genres", "series"):
         found = await walk.ask(f"list_{kind}", "GET", f"{api}/{kind}")
         if kind != "genres":
@@ -358,6 +359,7 @@ async def _walk_listening(walk: Walk, book_id: str) -> None:
     await walk.ask("list_books_completed", "GET", f"{api}/listening/completed", token=token)
     await walk.ask("list_listening_history", "GET", f"{api}/listening/history", token=token)
     await walk.ask("get_own_stats", "GET", f"{api}/users/me/stats", token=token)
+    await walk.ask("browse_books_recommended", "GET", f"{api}/audiobooks/recommended", token=token)
 
 
 async def _walk_books(walk: Walk, ready: dict[str, Any]) -> None:

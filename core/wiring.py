@@ -33,6 +33,8 @@ from core.operations.lifetimes import Lifetimes
 from core.operations.service import Operations, OperationTables
 from core.payments import Provider, SimulatedCharge
 from core.payments import connect as connect_payments
+from core.recommendations.service import Recommendations
+from core.recommendations.store import CompanionStore
 from core.settings import Settings
 from core.storage import StorageAccount
 from core.storage.tables import Table
@@ -75,6 +77,7 @@ class Services:
     catalog_work: CatalogWork
     listening: Listening
     commerce: Commerce
+    recommendations: Recommendations
     transcription: Transcription
     gather: Gather
     revisions: Revisions
@@ -177,6 +180,21 @@ class _ChargesOfPerson:
         await self._charges.erase(user_id)
 
 
+class _CompanionsOfPerson:
+    """Under which books a person is counted among those who own others with it."""
+
+    def __init__(self, recommendations: Recommendations) -> None:
+        self._recommendations = recommendations
+
+    async def holdings(self, user_id: str) -> AsyncIterator[Holding]:
+        shelf = await self._recommendations.held(user_id)
+        if shelf is not None:
+            yield Holding("companions.json", shelf.model_dump_json(indent=2).encode())
+
+    async def erase(self, user_id: str) -> None:
+        await self._recommendations.erase(user_id)
+
+
 def build(settings: Settings, account: StorageAccount | None = None) -> Services:
     """Join the rooms on the settings' storage account, or on `account`, which is closed with the rest."""
     account = account or StorageAccount(settings)
@@ -216,10 +234,17 @@ def build(settings: Settings, account: StorageAccount | None = None) -> Services
     providers = connect_payments(settings, charges)
     private, recorded = account.container("private"), account.container("tasks")
     tasks = Tasks(settings, TaskStore(account.table("tasks"), private, recorded), queues, operations)
-    stats = StatsStore(book_rows, counts)
     shelves = Shelves(account.table("shelves"))
     catalog = Catalog(
-        books, stats, Ownership(CommerceStore(users)), shelves, names, reader, publisher, queues, media
+        books,
+        StatsStore(book_rows, counts),
+        Ownership(CommerceStore(users)),
+        shelves,
+        names,
+        reader,
+        publisher,
+        queues,
+        media,
     )
     listening = Listening(ListeningStore(users, people.add), catalog)
     editing = Editing(catalog, IsbnClaims(account.table("unique"), books), media, operations)
@@ -287,11 +312,23 @@ def build(settings: Settings, account: StorageAccount | None = None) -> Services
         queues,
         operations,
     )
+    recommendations = Recommendations(
+        settings,
+        CompanionStore(account.table("companions")),
+        catalog,
+        accounts,
+        commerce,
+        listening,
+        follows,
+        queues,
+        operations,
+    )
     accounts.holdings.holders = [
         _FollowsOfPerson(follows),
         _ListeningOfPerson(listening),
         _TasksOfPerson(tasks),
         _RecordsOfPerson(commerce.records),
+        _CompanionsOfPerson(recommendations),
         _ChargesOfPerson(charges),  # the last: orders come to their end by what it has taken
     ]
     return Services(
@@ -317,6 +354,7 @@ def build(settings: Settings, account: StorageAccount | None = None) -> Services
         ),
         listening=listening,
         commerce=commerce,
+        recommendations=recommendations,
         transcription=transcription,
         revisions=revisions,
         gather=Gather(settings, jobs, drops, queues, operations, uploads, announced, private_drops),

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from core.catalog.names import QUEUE as WORK_QUEUE
 from core.catalog.service import QUEUE
 from core.commerce.archives import QUEUE as ARCHIVE_QUEUE
+from core.commerce.models import SHELVES
 from core.ids import now
 from core.tasks.service import QUEUE as TASKS_QUEUE
 from core.transcription.drops import GATHER
@@ -203,6 +204,16 @@ async def sweep_archives(timer: func.TimerRequest) -> None:
     await services().commerce.archives.sweep()
 
 
+async def count_shelf(msg: func.QueueMessage) -> None:
+    """Count which books somebody owns together, after these have changed."""
+    await services().recommendations.run(msg.get_body().decode(errors="replace"))
+
+
+async def settle_shelves_poison(msg: func.QueueMessage) -> None:
+    """Tell a person of a shelf that was not counted."""
+    await services().recommendations.settle_poison()
+
+
 async def keep_catalog(timer: func.TimerRequest) -> None:
     """Publish what no message told of, and keep the index small and whole."""
     await services().catalog.keep()
@@ -267,6 +278,8 @@ _on_queue(TASKS_QUEUE, run_tasks_work)
 _on_queue(f"{TASKS_QUEUE}-poison", settle_tasks_work_poison)
 _on_queue(ARCHIVE_QUEUE, pack_books)
 _on_queue(f"{ARCHIVE_QUEUE}-poison", settle_archives_poison)
+_on_queue(SHELVES, count_shelf)
+_on_queue(f"{SHELVES}-poison", settle_shelves_poison)
 _on_queue("notify", send_notice)
 _on_queue("notify-poison", settle_notify_poison)
 _on_queue(

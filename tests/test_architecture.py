@@ -18,6 +18,7 @@ ONE_WAY = {
     "catalog": {"operations"},
     "commerce": {"catalog", "accounts", "operations"},
     "listening": {"catalog", "commerce", "operations"},
+    "recommendations": {"accounts", "catalog", "commerce", "listening", "operations"},
     "transcription": {"catalog", "operations", "tasks"},
     "tasks": {"catalog", "operations"},
     "operations": set(),

@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -274,6 +275,33 @@ class BookDetail(BookSummary):
     )
     revision: int
     updated_at: datetime
+
+
+PickKind = Literal["series", "listeners", "author", "narrator", "genre", "popular", "new"]
+"""What a book was picked for; "new": nothing but that."""
+
+
+@dataclass(frozen=True)
+class Taste:
+    """What is known of a listener, in ids of books and people and names of genres, the dearest first.
+
+    Nothing of `known` is picked. `companions` are books that others own together with one of theirs.
+    """
+
+    known: frozenset[str] = frozenset()
+    begun: tuple[str, ...] = ()
+    companions: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    people: tuple[str, ...] = ()
+    genres: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Pick:
+    """A book for a listener, as JSON, and the name of the series, book, person or genre that led to it."""
+
+    kind: PickKind
+    name: str
+    card: str
 
 
 _COUNTS = {"rating_average", "rating_count", "plays"}

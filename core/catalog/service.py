@@ -24,6 +24,7 @@ from core.catalog.models import (
     summarise,
 )
 from core.catalog.names import Names, apply_names
+from core.catalog.picks import Picks
 from core.catalog.shelves import Shelves
 from core.catalog.stats import StatsStore
 from core.catalog.store import BeforeWrite, BookStore
@@ -81,6 +82,7 @@ class Catalog:
         self._publisher = publisher
         self._queues = queues
         self._media = media
+        self.picks = Picks(reader)
 
     async def close(self) -> None:
         """Give back what the index holds on this instance."""

@@ -12,7 +12,7 @@ from core.accounts.models import User
 from core.accounts.service import Accounts
 from core.caller import Caller
 from core.commerce.giving import Gift, GiftBook, GiftWish
-from core.commerce.models import Order, Owned, SeeToGift
+from core.commerce.models import SHELVES, Order, Owned, SeeToGift, ShelfChanged
 from core.commerce.store import CommerceStore
 from core.errors import ConflictError, InvalidError, NotFoundError
 from core.ids import derived_id, fingerprint, now
@@ -205,6 +205,8 @@ class Gifts:
             if latest == gift:
                 break
             gift = latest  # refunded or redeemed meanwhile
+        for user_id in gift.redeemers if gift is not None else ():
+            await self._queues.send(SHELVES, ShelfChanged(user_id=user_id))
         return gift
 
     async def _put_right(self, gift: Gift, book: GiftBook, user_id: str) -> None:

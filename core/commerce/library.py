@@ -66,6 +66,10 @@ class Library:
         books = [await self._show(user_id, o, found[o.book_id].value) for o in page if o.book_id in found]
         return books, _place(page[-1]) if len(left) > limit else None
 
+    async def shelf(self, user_id: str) -> list[Owned]:
+        """Return all that a person has, and what is being bought, by the id of the book, at one read."""
+        return [owned async for owned in self._store.owned(user_id)]
+
     async def _show(self, user_id: str, owned: Owned, book: Book) -> OwnedBook:
         links = {form: await self._link(file) for form, file in _files(book).items()}
         parts = [await self._link(file) for file in _recordings(book)]

@@ -283,6 +283,17 @@ class SeeToGift(Tried):
     gift_id: str
 
 
+SHELVES = "shelves"
+
+
+class ShelfChanged(Tried):
+    """Message on `shelves`: what this person owns has changed, or may have. It comes after the change."""
+
+    model_config = ConfigDict(frozen=True)
+
+    user_id: str
+
+
 class ExpectedTotal(Money):
     """What the buyer was shown."""
 

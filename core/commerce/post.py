@@ -2,7 +2,7 @@
 
 from core.accounts.service import Accounts
 from core.commerce.gifts import Gifts
-from core.commerce.models import ChoreKind, LetterKind, Order
+from core.commerce.models import SHELVES, ChoreKind, LetterKind, Order, ShelfChanged
 from core.commerce.pricing import write_money
 from core.commerce.store import CommerceStore
 from core.commerce.vouchers import Vouchers
@@ -10,6 +10,7 @@ from core.errors import NotFoundError, UnavailableError
 from core.ids import derived_id
 from core.mail import Letter
 from core.operations.service import Operations
+from core.storage.queues import Queues
 
 
 class Post:
@@ -20,11 +21,13 @@ class Post:
         operations: Operations,
         vouchers: Vouchers,
         gifts: Gifts,
+        queues: Queues,
         site: str,
     ) -> None:
         self._store = store
         self._vouchers = vouchers
         self._gifts = gifts
+        self._queues = queues
         self._accounts = accounts
         self._operations = operations
         self._site = site.rstrip("/")
@@ -54,6 +57,8 @@ class Post:
             case "gift-refunded":
                 await self._gifts.take_back(order)
             case _:
+                if order.grants and order.state != "failed":
+                    await self._queues.send(SHELVES, ShelfChanged(user_id=order.user_id))
                 await self._send(order, kind)
 
     async def _follow(self, order: Order) -> None:

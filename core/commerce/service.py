@@ -56,7 +56,7 @@ class Commerce:
         rates = TaxRates.read(settings.tax_rates)
         vouchers = self.vouchers = Vouchers(tables.vouchers, accounts, operations)
         gifts = self.gifts = Gifts(settings, tables.gifts, store, accounts, queues, operations)
-        post = Post(store, accounts, operations, vouchers, gifts, settings.public_base_url)
+        post = Post(store, accounts, operations, vouchers, gifts, queues, settings.public_base_url)
         self.cart = Carts(store, catalog, rates)
         self.orders = Orders(settings, store, accounts, providers, post, gifts, vouchers, queues, operations)
         self.checkout = Checkout(store, catalog, accounts, self.orders, vouchers, gifts, providers, rates)

@@ -64,6 +64,10 @@ class ProgressKeeper:
         found = await self._store.progress(user_id, book_ids)
         return {book_id: show_progress(stored.value) for book_id, stored in found.items()}
 
+    async def everywhere(self, user_id: str) -> list[Progress]:
+        """Return where somebody is in all books that were begun, at one read."""
+        return await self._store.all_progress(user_id)
+
     async def save(self, caller: Caller, book_id: str, entry: ProgressEntry) -> ProgressView:
         """Save where the caller is in a book.
 
