@@ -127,13 +127,13 @@ async def change_own_user(call: Call[ProfileChange, Any]) -> UserReply:
     body=Proof,
     reply=Receipt,
     status=202,
-    failures=(429,),
+    failures=(409, 429),
 )
 async def delete_own_user(call: Call[Proof, Any]) -> Receipt:
     """Delete my account and everything in it.
 
     Takes the password, and a code where there is a second factor. All sessions end at once; a mail with the
-    receipt's id says when it is done.
+    receipt's id says when it is done. 409 for an administrator, from whom another one has to take the role.
     """
     return await call.services.accounts.holdings.request_erasure(call.user, call.body, call.origin)
 

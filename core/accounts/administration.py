@@ -1,5 +1,7 @@
 """What administrators do to accounts: find them, give roles, close and reopen."""
 
+from collections.abc import Callable
+
 from core.accounts.models import User
 from core.accounts.store import AccountStore
 from core.caller import Caller, Origin, Role
@@ -9,8 +11,14 @@ from core.operations.service import Operations
 
 
 class Administration:
-    def __init__(self, store: AccountStore, operations: Operations) -> None:
+    def __init__(
+        self,
+        store: AccountStore,
+        roles_of: Callable[[User], tuple[Role, ...]],
+        operations: Operations,
+    ) -> None:
         self._store = store
+        self._roles_of = roles_of
         self._operations = operations
 
     async def users(
@@ -25,23 +33,30 @@ class Administration:
     async def set_roles(self, admin: Caller, user_id: str, roles: tuple[Role, ...], origin: Origin) -> User:
         """Set a person's roles; everyone is a listener. For changes and administration they hold at once.
 
-        Raises NotFoundError, and ConflictError where administrators would take the role from themselves.
+        Raises NotFoundError, and ConflictError where administrators would take the role from themselves, or
+        from each other at once: one of them stays.
         """
         wanted = tuple(dict.fromkeys(("listener", *roles)))
         if user_id == admin.user_id and "admin" not in wanted:
             raise ConflictError("You cannot take this role from yourself; another administrator can.")
-        await self._store.user(user_id)
+        user = (await self._store.user(user_id)).value
+        if "admin" in wanted:
+            await self._store.return_role(user_id)
+        elif "admin" in self._roles_of(user):
+            await self._store.take_role(admin.user_id, user_id)
         await self._operations.record("user.roles-set", admin.user_id, user_id, origin, ", ".join(wanted))
         return await self._store.change_user(user_id, lambda user: user.model_copy(update={"roles": wanted}))
 
     async def close(self, admin: Caller, user_id: str, origin: Origin) -> User:
         """Close an account: all of its sessions end with the same write.
 
-        Raises NotFoundError, and ConflictError for one's own.
+        Raises NotFoundError, and ConflictError for one's own, and where administrators close each other at
+        once: one of them stays.
         """
         if user_id == admin.user_id:
             raise ConflictError("You cannot close your own account here.")
-        await self._store.user(user_id)
+        if "admin" in self._roles_of((await self._store.user(user_id)).value):
+            await self._store.take_role(admin.user_id, user_id)
         await self._operations.record("user.disabled", admin.user_id, user_id, origin)
 
         def close(user: User) -> User | None:
@@ -53,7 +68,8 @@ class Administration:
 
     async def reopen(self, admin: Caller, user_id: str, origin: Origin) -> User:
         """Let a closed account sign in again. Raises NotFoundError."""
-        await self._store.user(user_id)
+        if "admin" in self._roles_of((await self._store.user(user_id)).value):
+            await self._store.return_role(user_id)
         await self._operations.record("user.enabled", admin.user_id, user_id, origin)
         return await self._store.change_user(
             user_id, lambda user: user.model_copy(update={"disabled_at": None})
@@ -65,6 +81,8 @@ class Administration:
         if owner is None:
             raise NotFoundError(f"No account has the address {email}.")
         user = owner.value
+        if role == "admin":
+            await self._store.return_role(user.id)
         nowhere = Origin(address="", request_id="")
         await self._operations.record("user.roles-set", None, user.id, nowhere, f"{role} added by command")
         return await self._store.change_user(

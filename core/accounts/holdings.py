@@ -21,7 +21,7 @@ from core.accounts.registration import QUEUE
 from core.accounts.store import AccountStore
 from core.accounts.throttles import Throttles
 from core.caller import Caller, Origin
-from core.errors import NotFoundError
+from core.errors import ConflictError, NotFoundError
 from core.ids import derived_id, fingerprint, new_id, now
 from core.mail import Letter
 from core.operations.service import Operations
@@ -105,11 +105,12 @@ class Holdings:
 
         The message goes out before the commit, and waits: whatever is cut off, either nothing has happened,
         or everything will. A wish that is repeated is the first one. Raises UnauthenticatedError for a bad
-        proof.
+        proof, and ConflictError for an administrator, who may be the last one.
         """
         user = (await self._store.user(caller.user_id)).value
         await self._proofs.check(user, proof, origin)
         self._proofs.use_second_factor(user, proof.mfa_code)
+        _check_may_leave(user)
         at = now()
         work = _erasure(user.id, at)
         await self._queues.send(QUEUE, work, _COMMIT_SECONDS)
@@ -118,6 +119,7 @@ class Holdings:
         def end(user: User) -> User | None:
             if user.erasing_at is not None:
                 return None
+            _check_may_leave(user)
             return user.model_copy(update={"erasing_at": at, "epoch": user.epoch + 1})
 
         ended = await self._store.change_user(user.id, end)
@@ -277,6 +279,11 @@ class Holdings:
                 with suppress(NotFoundError):
                     if (await self._exports.facts(name)).modified < oldest:
                         await self._exports.delete(name)
+
+
+def _check_may_leave(user: User) -> None:
+    if "admin" in user.roles:
+        raise ConflictError("You are an administrator. Have another one take the role from you first.")
 
 
 def _erasure(user_id: str, at: datetime) -> Erase:

@@ -74,7 +74,8 @@ class SecondFactor(BaseModel):
 class User(BaseModel):
     """Row `user`: one person, everything about the account in one row, so that each change is one write.
 
-    A session of another `epoch` is dead. A `provisional` account was registered where mail has to be
+    A session of another `epoch` is dead. `addresses` are those of the network from which its owner has signed
+    in last. A `provisional` account was registered where mail has to be
     verified and was not yet; after an hour another registration may take its address.
     """
 
@@ -97,6 +98,7 @@ class User(BaseModel):
     epoch: int = 1
     created_at: datetime
     last_login_at: datetime | None = None
+    addresses: tuple[str, ...] = ()
     disabled_at: datetime | None = None
     erasing_at: datetime | None = None
 
@@ -111,6 +113,17 @@ class Joined(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     user_id: str
+
+
+class FormerAdministrators(BaseModel):
+    """Row `former`, one for all: from whom the role was taken, or whose account closed, or is about to be.
+
+    Whoever is in it takes it from nobody else, so that of all administrators one is always left.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    user_ids: tuple[str, ...] = ()
 
 
 class Claim(BaseModel):

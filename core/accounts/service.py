@@ -84,7 +84,7 @@ class Accounts:
         self.factors = SecondFactors(store, proofs, sealer, operations)
         self.profiles = Profiles(store, pictures)
         self.holdings = Holdings(store, throttles, proofs, pictures, exports, queues, operations, site)
-        self.administration = Administration(store, operations)
+        self.administration = Administration(store, self.sessions.roles, operations)
 
     async def run(self, body: str) -> None:
         """Do what a message on the queue `accounts` asks for. Raises only what nobody foresaw."""

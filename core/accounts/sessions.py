@@ -29,6 +29,7 @@ from core.errors import (
     MfaRequiredError,
     NotFoundError,
     StaleError,
+    ThrottledError,
     UnauthenticatedError,
 )
 from core.ids import fingerprint, new_id, normalise_email, now
@@ -39,6 +40,7 @@ from core.storage.tables import Stored
 _RACES = 50
 _NOBODY = fingerprint("nobody")  # read in place of a person who is not there, to take as long
 _DEVICE_CHARACTERS = 200
+_KNOWN_ADDRESSES = 5
 
 
 class SessionView(BaseModel):
@@ -110,7 +112,9 @@ class Sessions:
         """Return whose password this is, after two rounds of storage calls, whoever it is.
 
         Each try is counted before the password is looked at, for the address and for the account, so that
-        no number of tries side by side gets past the limits. Tries before the last sign-in do not count.
+        no number of tries side by side gets past the limits. Tries before the last sign-in do not count. A
+        stranger who uses up the account's tries does not lock its owner out: a network address from which
+        the owner has signed in has as many of its own.
         """
         door, seen = await asyncio.gather(self._store.door(email), self._throttles.seen_from(origin.address))
         self._throttles.check_from(seen)
@@ -120,9 +124,20 @@ class Sessions:
             user = await self._store.find_user(user_id)
             return None if user is None else user.value.last_login_at
 
+        async def count() -> None:
+            limit = self._throttles.per_account
+            try:
+                await self._throttles.note(door.key, "sign-in", door.attempts, limit, last_login)
+            except ThrottledError:
+                user = await self._store.find_user(user_id)
+                if user is None or origin.address not in user.value.addresses:
+                    raise
+                kind = f"sign-in-{fingerprint(origin.address)}"
+                await self._throttles.note(door.key, kind, None, limit, last_login)
+
         found, _, _ = await asyncio.gather(
             self._store.find_user(user_id),
-            self._throttles.note(door.key, "sign-in", door.attempts, self._throttles.per_account, last_login),
+            count(),
             self._throttles.note_from(origin.address, seen),
         )
         if found is not None and (found.value.email != normalise_email(email) or found.value.erasing_at):
@@ -170,8 +185,13 @@ class Sessions:
                     await self._operations.record("account.google-linked", user.id, user.id, origin)
                 await self._store.claim_google(google, user.id)
             at = now()
+            addresses = tuple(dict.fromkeys((origin.address, *user.addresses)))[:_KNOWN_ADDRESSES]
             user = user.model_copy(
-                update={"last_login_at": at, "password_hash": new_hash or user.password_hash}
+                update={
+                    "last_login_at": at,
+                    "addresses": addresses,
+                    "password_hash": new_hash or user.password_hash,
+                }
             )
             session = Session(
                 id=session_id,

@@ -65,6 +65,31 @@ async def test_an_account_stands_a_few_guesses_from_wherever_they_come(start: Bu
     assert 840 < late.retry_after <= 900
 
 
+async def test_a_stranger_does_not_lock_an_owner_out_where_the_owner_has_signed_in_before(
+    start: Build,
+) -> None:
+    one, two = start(**FEW), start(**FEW)
+    user, home = await one.join(), somewhere()
+    assert await try_login(one, user.email, PASSWORD, home) is None
+    for _ in range(6):
+        await try_login(one, user.email)
+    assert isinstance(await try_login(one, user.email, PASSWORD), ThrottledError), "from elsewhere"
+    home = Origin(address=home.address, request_id=new_id())
+    for _ in range(2):
+        assert isinstance(await try_login(two, user.email, origin=home), UnauthenticatedError)
+    assert await try_login(two, user.email, PASSWORD, home) is None
+    assert isinstance(await try_login(one, user.email), UnauthenticatedError), "tries before do not count"
+
+
+async def test_a_known_network_address_has_no_more_tries_than_a_stranger(start: Build) -> None:
+    instance = start(ACCOUNT_ATTEMPTS="3")
+    user, home = await instance.join(), somewhere()
+    assert await try_login(instance, user.email, PASSWORD, home) is None
+    errors = [await try_login(instance, user.email, origin=home) for _ in range(8)]
+    assert [type(error) for error in errors] == [UnauthenticatedError] * 6 + [ThrottledError] * 2
+    assert isinstance(await try_login(instance, user.email, PASSWORD, home), ThrottledError)
+
+
 async def test_a_network_address_may_try_only_so_often_whatever_it_tries(start: Build) -> None:
     one, two = start(**FEW), start(**FEW)
     origin = somewhere()
