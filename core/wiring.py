@@ -212,7 +212,7 @@ def build(settings: Settings, account: StorageAccount | None = None) -> Services
         poison=account.table("poison"),
     )
     operations = Operations(settings, account, tables, queues, sender)
-    users = account.table("users")
+    users, due = account.table("users"), account.table("due")
     people = AccountStore(account.table("accounts"), users)
     accounts = Accounts(
         settings,
@@ -303,6 +303,7 @@ def build(settings: Settings, account: StorageAccount | None = None) -> Services
             vouchers=account.table("vouchers"),
             gifts=account.table("gifts"),
             events=account.table("events"),
+            due=due,
         ),
         catalog,
         accounts,

@@ -135,7 +135,7 @@ class Checkout:
             books = await _do_beside(
                 self._choose(cart, only or _books_of_gift(wish)),
                 throttles.note(subject, ROUTE, seen, _MAX_TRIES),
-                self._orders.announce(order_id, wish.voucher_code),
+                self._orders.announce(order_id, wish.voucher_code, request.key),
             )
             voucher = await self._find_voucher(caller, wish.voucher_code)
             order = self._draft(

@@ -275,6 +275,19 @@ class Settle(Tried):
     voucher: str | None = None
 
 
+class DueOrder(BaseModel):
+    """Row of `due`: an order that should have come to its end by then, or never to be.
+
+    `request_key` is that of its checkout's row, which is kept for longer.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    order_id: str
+    request_key: str | None = None
+    voucher: str | None = None
+
+
 class SeeToGift(Tried):
     """Message on `settle`: let people own what this gift says."""
 

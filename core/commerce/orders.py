@@ -13,7 +13,7 @@ from core.backoff import Backoff
 from core.caller import Caller, Origin
 from core.commerce.fulfilment import Fulfilment
 from core.commerce.gifts import Gifts, gift_of
-from core.commerce.models import Cart, Order, OrderState, OrderView, SeeToGift, Settle, show
+from core.commerce.models import Cart, DueOrder, Order, OrderView, SeeToGift, Settle, show
 from core.commerce.post import Post
 from core.commerce.store import REQUEST_LIFE, CommerceStore
 from core.commerce.vouchers import Vouchers
@@ -22,6 +22,7 @@ from core.ids import fingerprint, now, owner_of, time_of
 from core.operations.service import Operations
 from core.payments import Charge, PaymentRequest, Provider
 from core.settings import Settings
+from core.storage.due import Due
 from core.storage.queues import Queues
 from core.storage.tables import Stored
 
@@ -32,7 +33,7 @@ _FIRST_SECONDS = 5.0  # by then, most orders are paid, and their receipts wait
 _AGAIN_SECONDS = 300.0
 _UNDER_WAY = timedelta(minutes=2)  # after that, no checkout has still to write its order, or to be paid
 _TIME_TO_PAY = timedelta(minutes=40)  # the provider's own page closes a little earlier
-_LEFT = timedelta(hours=1)
+_DUE_AFTER = timedelta(days=1)
 _MAX_LOOKS = 120  # of one account in ATTEMPT_WINDOW_SECONDS: each asks the provider
 _FREE = Charge(state="paid")
 _WORK: TypeAdapter[Settle | SeeToGift] = TypeAdapter(Settle | SeeToGift)
@@ -49,9 +50,11 @@ class Orders:
         gifts: Gifts,
         vouchers: Vouchers,
         queues: Queues,
+        due: Due,
         operations: Operations,
     ) -> None:
         self._store = store
+        self._due = due
         self._throttles = accounts.throttles
         self._fulfilment = Fulfilment(store)
         self._providers = providers
@@ -112,9 +115,18 @@ class Orders:
 
     # The way to the end
 
-    async def announce(self, order_id: str, voucher: str | None = None) -> None:
-        """Send for `settle`: before what may be cut off, so that somebody sees to the rest."""
-        await self._send(order_id, _FIRST_SECONDS, voucher)
+    async def announce(
+        self, order_id: str, voucher: str | None = None, request_key: str | None = None
+    ) -> None:
+        """Send for `settle`, and note it for a night: before what may be cut off, so that it is seen to.
+
+        With the key of its request: this is a checkout, else a refund.
+        """
+        due = DueOrder(order_id=order_id, request_key=request_key, voucher=voucher)
+        key = order_id if request_key else f"{order_id}_refund"
+        await asyncio.gather(
+            self._send(order_id, _FIRST_SECONDS, voucher), self._due.note(due, key, now() + _DUE_AFTER)
+        )
 
     async def _send(self, order_id: str, delay_seconds: float, voucher: str | None = None) -> None:
         await self._queues.send(QUEUE, Settle(order_id=order_id, voucher=voucher), delay_seconds)
@@ -326,17 +338,23 @@ class Orders:
         )
 
     async def sweep(self) -> None:
-        """Send again for whatever was left open, and forget requests after 30 days."""
-        left = now() - _LEFT
-        async for order in self._store.left_open(left):
-            await self._send(order.id, 0)
-        async for letter in self._store.left_letters(left):
-            await self._send(letter.value.order_id, 0)
-        await self._vouchers.sweep(self.state_of)
-        async for request in self._store.old_requests(now() - REQUEST_LIFE):
-            await self._store.forget_request(request)
+        """See to what is due: send again for what is still open, forget requests after their days.
 
-    async def state_of(self, order_id: str) -> OrderState | None:
-        """Return what has become of an order, None where there is none."""
-        stored = await self._store.find_order(order_id)
-        return None if stored is None else stored.value.state
+        What is cut off is due the next night.
+        """
+        async for stored in self._due.until(DueOrder, now()):
+            order = await self._store.find_order(stored.value.order_id)
+            if order is None or not (order.value.is_open or await self._store.has_letters(order.value)):
+                await self._take_off(stored, order is not None)
+            else:
+                await self._send(order.value.id, 0)
+
+    async def _take_off(self, stored: Stored[DueOrder], is_there: bool) -> None:
+        due = stored.value
+        if due.voucher is not None and not is_there:
+            await self._vouchers.release(due.voucher, due.order_id)
+        if due.request_key is not None:
+            request = await self._store.find_request(owner_of(due.order_id), due.request_key)
+            if request is not None:
+                await self._due.note(due, due.order_id, request.value.at + REQUEST_LIFE)
+        await self._due.done(stored)

@@ -22,6 +22,7 @@ from core.operations.service import Operations
 from core.payments import Provider
 from core.settings import Settings
 from core.storage.blobs import Container
+from core.storage.due import Due
 from core.storage.queues import Queues
 from core.storage.tables import Table
 
@@ -35,6 +36,7 @@ class CommerceTables:
     vouchers: Table
     gifts: Table
     events: Table
+    due: Table
 
 
 class Commerce:
@@ -58,7 +60,18 @@ class Commerce:
         gifts = self.gifts = Gifts(settings, tables.gifts, store, accounts, queues, operations)
         post = Post(store, accounts, operations, vouchers, gifts, queues, settings.public_base_url)
         self.cart = Carts(store, catalog, rates)
-        self.orders = Orders(settings, store, accounts, providers, post, gifts, vouchers, queues, operations)
+        self.orders = Orders(
+            settings,
+            store,
+            accounts,
+            providers,
+            post,
+            gifts,
+            vouchers,
+            queues,
+            Due(tables.due, "orders"),
+            operations,
+        )
         self.checkout = Checkout(store, catalog, accounts, self.orders, vouchers, gifts, providers, rates)
         self.webhooks = Webhooks(tables.events, providers, self.orders.settle)
         self.library = Library(store, catalog, media)

@@ -6,7 +6,7 @@ in a transaction that replaces the order as it was read.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from core.commerce.models import Cart, Idempotency, Order, Outbox, Owned, order_key
 from core.errors import ConflictError, NotFoundError, StaleError, UnavailableError
@@ -162,25 +162,9 @@ class CommerceStore:
         async for stored in self._users.each(Outbox, order.user_id, f"{_OUTBOX}{order.id}_"):
             yield stored
 
+    async def has_letters(self, order: Order) -> bool:
+        """Tell whether there are letters of an order that were not handed over yet."""
+        return [letter async for letter in self.letters(order)] != []
+
     async def remove_letter(self, stored: Stored[Outbox]) -> None:
         await self._users.delete(stored.partition, stored.key)
-
-    # What was left behind, by whomever: these search the whole table
-
-    async def left_open(self, before: datetime) -> AsyncIterator[Order]:
-        """Yield orders that should have had their end by now."""
-        condition = "is_open eq true and updated_at lt @before"
-        async for stored in self._users.each(Order, None, _ORDER, condition=condition, before=before):
-            yield stored.value
-
-    async def left_letters(self, before: datetime) -> AsyncIterator[Stored[Outbox]]:
-        """Yield letters that should have been handed over by now."""
-        async for stored in self._users.each(Outbox, None, _OUTBOX, condition="at lt @before", before=before):
-            yield stored
-
-    async def old_requests(self, before: datetime) -> AsyncIterator[Stored[Idempotency]]:
-        """Yield requests that were made before a time."""
-        async for stored in self._users.each(
-            Idempotency, None, _IDEMPOTENCY, condition="at lt @before", before=before
-        ):
-            yield stored

@@ -18,7 +18,6 @@ from pydantic import BaseModel, ConfigDict
 from core.accounts.service import Accounts
 from core.caller import Caller, Origin
 from core.commerce.discounts import Voucher, split_discount
-from core.commerce.models import OrderState
 from core.errors import ConflictError, InvalidError, NotFoundError, StaleError, UnavailableError
 from core.ids import fingerprint, now
 from core.operations.service import Operations
@@ -33,7 +32,6 @@ _RACES = 40
 _LONGEST_WAIT = 0.1
 _GUESSES = 20
 _UNDER_WAY = timedelta(minutes=1)
-_SWEEP_AFTER = timedelta(hours=1)  # by then no request that reserved it is under way
 
 
 class VoucherUse(BaseModel):
@@ -178,19 +176,6 @@ class Vouchers:
         """Forget who has used a code for an order that has come to its end; the use goes on to count."""
         await self._table.delete(code, f"{_USED}{order_id}")
         await self._table.delete(code, f"{_BUYER}{user_id}")
-
-    async def sweep(self, outcome: Callable[[str], Awaitable[OrderState | None]]) -> None:
-        """Settle or release what crashes have left reserved; `outcome` says what became of an order."""
-        oldest = now() - _SWEEP_AFTER
-        async for stored in self._table.each(VoucherUse, None, _RESERVED):
-            use = stored.value
-            if use.at > oldest:
-                continue
-            match await outcome(use.order_id):
-                case "paid" | "refunded":
-                    await self.settle(use.code, use.order_id)
-                case "failed" | None:
-                    await self.release(use.code, use.order_id)
 
     # For administrators
 

@@ -203,5 +203,5 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What waits for its time is due at once: the test says when that time has come."""
     monkeypatch.setattr("core.commerce.checkout._PATIENCE", timedelta(0))
     monkeypatch.setattr("core.commerce.orders._UNDER_WAY", timedelta(0))
-    monkeypatch.setattr("core.commerce.orders._LEFT", timedelta(0))
+    monkeypatch.setattr("core.commerce.orders._DUE_AFTER", timedelta(0))
     monkeypatch.setattr("core.commerce.orders._FIRST_SECONDS", 0)

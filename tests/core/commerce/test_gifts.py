@@ -299,7 +299,7 @@ async def test_buying_a_gift_cut_off_anywhere_is_charged_and_mailed_once_or_not_
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("core.commerce.checkout._PATIENCE", timedelta(0))
-    monkeypatch.setattr("core.commerce.vouchers._SWEEP_AFTER", timedelta(0))
+    monkeypatch.setattr("core.commerce.orders._DUE_AFTER", timedelta(0))
     key = new_id()
 
     async def prepare(shop: Shop) -> tuple[Caller, str, str]:
@@ -325,7 +325,7 @@ async def test_buying_a_gift_cut_off_anywhere_is_charged_and_mailed_once_or_not_
         """What the crash has left is swept up, and the client asks again."""
         for order in await shop.orders_of(data[0]):
             await shop.orders.settle(order.id)
-        await shop.services.commerce.vouchers.sweep(shop.orders.state_of)
+        await shop.orders.sweep()
         await buy(shop, data)
 
     async def check_done(shop: Shop, data: tuple[Caller, str, str]) -> None:
@@ -415,7 +415,7 @@ async def test_a_refund_of_a_redeemed_gift_cut_off_anywhere_is_finished(start: S
 
     async def check_done(shop: Shop, data: Received) -> None:
         order, code, bob, email = data
-        assert await shop.orders.state_of(order.id) == "refunded"
+        assert (await shop.orders.find(order.id)).state == "refunded"
         assert (await shop.gifts.find(code)).state == "refunded"
         assert await shop.owned(bob) == {}
         (charge,) = await shop.provider.charges(order.user_id)

@@ -186,9 +186,11 @@ async def test_what_a_crash_reserved_for_somebody_who_has_left_is_given_back(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The nightly sweep goes on to its end, too."""
-    monkeypatch.setattr("core.commerce.vouchers._SWEEP_AFTER", timedelta(0))
+    monkeypatch.setattr("core.commerce.orders._DUE_AFTER", timedelta(0))
     ada, code = await shop.join(), await shop.make_voucher()
-    await shop.services.commerce.vouchers.reserve(code, ada.user_id, scoped_id(new_id(), ada.user_id))
+    order_id = scoped_id(new_id(), ada.user_id)
+    await shop.orders.announce(order_id, code, "idem_none")
+    await shop.services.commerce.vouchers.reserve(code, ada.user_id, order_id)
     await shop.put_in_cart(ada, await shop.stock())
     await shop.buy(ada, voucher_code=code)
     await _erase(shop, ada, await _wish_to_leave(shop, ada))

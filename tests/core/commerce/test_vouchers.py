@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from core.caller import Caller, Origin
 from core.catalog.models import Money
 from core.commerce.discounts import Voucher, split_discount
-from core.commerce.models import OrderState
 from core.commerce.vouchers import BuyerUses, Vouchers, VoucherUse, normalise_code
 from core.errors import ConflictError, InvalidError, NotFoundError, ThrottledError
 from core.ids import new_id, now
@@ -176,29 +175,7 @@ async def test_of_a_settling_and_a_release_at_once_one_wins(till: Till) -> None:
     assert await till.uses(voucher.code) in ((0, 0, 0), (1, 0, 1))
 
 
-async def test_what_crashes_left_follows_the_order(till: Till, monkeypatch: pytest.MonkeyPatch) -> None:
-    voucher = await till.make()
-    outcomes: dict[str, OrderState | None] = {
-        new_id(): outcome for outcome in ("paid", "refunded", "failed", "pending", None)
-    }
-    for order in outcomes:
-        await till.vouchers.reserve(voucher.code, new_id(), order)
-
-    async def outcome(order_id: str) -> OrderState | None:
-        return outcomes.get(order_id)
-
-    await till.vouchers.sweep(outcome)
-    assert await till.uses(voucher.code) == (5, 5, 0), "they may be under way"
-    monkeypatch.setattr("core.commerce.vouchers._SWEEP_AFTER", timedelta(0))
-    await till.vouchers.sweep(outcome)
-    assert await till.uses(voucher.code) == (3, 1, 2)
-
-
-async def test_reserving_cut_off_anywhere_is_nothing_or_all(
-    start: Build, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("core.commerce.vouchers._SWEEP_AFTER", timedelta(0))
-
+async def test_reserving_cut_off_anywhere_is_nothing_or_all(start: Build) -> None:
     async def prepare(till: Till) -> tuple[str, str]:
         return (await till.make(max_uses=1, max_uses_per_user=1)).code, new_id()
 
@@ -209,14 +186,10 @@ async def test_reserving_cut_off_anywhere_is_nothing_or_all(
     async def check(till: Till, data: tuple[str, str]) -> None:
         await till.uses(data[0])
 
-    async def sweep(till: Till, data: tuple[str, str]) -> None:
+    async def give_back(till: Till, data: tuple[str, str]) -> None:
         """The order came to nothing, unless it was told of: then another can have the voucher."""
-
-        async def outcome(order_id: str) -> OrderState | None:
-            return None
-
         _, _, used = await till.uses(data[0])
-        await till.vouchers.sweep(outcome)
+        await till.vouchers.release(*data)
         if not used:
             assert await till.uses(data[0]) == (0, 0, 0)
             await buy(till, (data[0], new_id()))
@@ -227,7 +200,7 @@ async def test_reserving_cut_off_anywhere_is_nothing_or_all(
     assert (
         len(
             await crash_everywhere(
-                start, prepare, buy, check, sweep, check_done, in_sequence=True, reads=False
+                start, prepare, buy, check, give_back, check_done, in_sequence=True, reads=False
             )
         )
         >= 2
