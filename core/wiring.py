@@ -219,6 +219,8 @@ def build(settings: Settings, account: StorageAccount | None = None) -> Services
         people,
         account.container("pictures"),
         account.container("exports"),
+        account.table("attempts"),
+        due,
         queues,
         operations,
     )

@@ -163,6 +163,7 @@ class Holdings:
         if user.google_subject is not None:
             await self._store.release_google(user.google_subject, user.id)
         await self._store.release(user.email, user.id)
+        await self._store.forget_sign_ins(user.email)
         nowhere = Origin(address="", request_id=work.id)
         await self._operations.record("account.deleted", None, user.id, nowhere, work.id)
         await self._store.discard(user)

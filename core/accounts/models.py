@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, EmailStr, Field, Str
 from core.accounts.passwords import is_common
 from core.backoff import Tried
 from core.caller import Role
+from core.ids import now
 
 SessionKind = Literal["api", "site"]
 LinkPurpose = Literal["verify", "reset", "email"]
@@ -164,6 +165,23 @@ class Session(BaseModel):
     created_at: datetime
     renewed_at: datetime
     expires_at: datetime
+
+    def is_alive_of(self, user: User) -> bool:
+        """Tell whether this session of a user still is one."""
+        return (
+            self.epoch == user.epoch
+            and self.expires_at > now()
+            and user.disabled_at is None
+            and user.erasing_at is None
+        )
+
+
+class SweptSessions(BaseModel):
+    """Row `sessions` of partition `swept`: the last day whose sessions the nightly sweep has looked at."""
+
+    model_config = ConfigDict(frozen=True)
+
+    day: datetime
 
 
 class Link(BaseModel):

@@ -7,6 +7,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from core.accounts.administration import Administration
 from core.accounts.factors import SecondFactors
+from core.accounts.forgetting import Forgetting
 from core.accounts.google import GoogleTokens
 from core.accounts.holdings import Holdings
 from core.accounts.keys import KeyRing
@@ -35,7 +36,9 @@ from core.ids import now
 from core.operations.service import Operations
 from core.settings import Settings
 from core.storage.blobs import Container
+from core.storage.due import Due
 from core.storage.queues import Queues
+from core.storage.tables import Table
 
 _log = logging.getLogger("aloud.accounts")
 
@@ -54,6 +57,8 @@ class Accounts:
         store: AccountStore,
         pictures: Container,
         exports: Container,
+        attempts: Table,
+        due: Table,
         queues: Queues,
         operations: Operations,
     ) -> None:
@@ -66,20 +71,24 @@ class Accounts:
             else None
         )
         sealer = Sealer(KeyRing.read(data_key, "second factors"))
-        throttles = Throttles(store.accounts, settings)
+        throttles = Throttles(store.accounts, attempts, settings)
         proofs = Proofs(throttles, sealer, google, operations)
         links = Links(store, LinkSecrets(KeyRing.read(keys, "links")), site)
         tokens = AccessTokens(
             KeyRing.read(keys, "access tokens"), site, timedelta(seconds=settings.access_token_seconds)
         )
-        self._store = store
+        life = timedelta(days=settings.session_days)
+        sign_ins, ended = Due(due, "sign-ins"), Due(due, "sessions")
+        self._forgetting = Forgetting(store, throttles, operations, sign_ins, ended, life)
         self.throttles = throttles
         self._queues = queues
         self._operations = operations
         self._backoff = Backoff(settings)
         self.registration = Registration(settings, store, throttles, links, queues, operations)
         self.linking = Linking(store, self.registration, proofs, google, operations)
-        self.sessions = Sessions(settings, store, throttles, proofs, self.linking, tokens, operations)
+        self.sessions = Sessions(
+            settings, store, throttles, proofs, self._forgetting, self.linking, tokens, operations
+        )
         self.recovery = Recovery(store, throttles, proofs, links, queues, operations)
         self.factors = SecondFactors(store, proofs, sealer, operations)
         self.profiles = Profiles(store, pictures)
@@ -134,8 +143,6 @@ class Accounts:
         )
 
     async def sweep(self) -> None:
-        """Forget what is over: counted tries, and files of exports."""
+        """Forget what is over: counted tries, sessions, and files of exports."""
         await self.holdings.sweep_exports()
-        async for stored in self._store.attempts():
-            if self.throttles.is_over(stored.value):
-                await self._store.forget_attempts(stored)
+        await self._forgetting.sweep()

@@ -5,13 +5,14 @@ from datetime import datetime, timedelta
 
 from pydantic import BaseModel
 
+from core.accounts.forgetting import Forgetting
 from core.accounts.linking import Linking
 from core.accounts.models import Session, SessionKind, Tokens, User
 from core.accounts.passwords import hash_password, is_outdated, verify_password
 from core.accounts.proofs import Proofs
 from core.accounts.sealing import seal_with, unseal_with
 from core.accounts.store import AccountStore
-from core.accounts.throttles import Throttles
+from core.accounts.throttles import SIGN_IN, Throttles
 from core.accounts.tokens import (
     AccessTokens,
     hash_secret,
@@ -63,6 +64,7 @@ class Sessions:
         store: AccountStore,
         throttles: Throttles,
         proofs: Proofs,
+        forgetting: Forgetting,
         linking: Linking,
         tokens: AccessTokens,
         operations: Operations,
@@ -76,6 +78,7 @@ class Sessions:
         self._store = store
         self._throttles = throttles
         self._proofs = proofs
+        self._forgetting = forgetting
         self._linking = linking
         self._tokens = tokens
         self._operations = operations
@@ -127,12 +130,12 @@ class Sessions:
         async def count() -> None:
             limit = self._throttles.per_account
             try:
-                await self._throttles.note(door.key, "sign-in", door.attempts, limit, last_login)
+                await self._throttles.note(door.key, SIGN_IN, door.attempts, limit, last_login)
             except ThrottledError:
                 user = await self._store.find_user(user_id)
                 if user is None or origin.address not in user.value.addresses:
                     raise
-                kind = f"sign-in-{fingerprint(origin.address)}"
+                kind = f"{SIGN_IN}-{fingerprint(origin.address)}"
                 await self._throttles.note(door.key, kind, None, limit, last_login)
 
         found, _, _ = await asyncio.gather(
@@ -145,7 +148,10 @@ class Sessions:
         password_hash = found.value.password_hash if found else None
         if not await verify_password(password, password_hash) or found is None:
             target = found.value.id if found else "unknown"
-            await self._operations.record("session.refused", None, target, origin, "password")
+            await asyncio.gather(
+                self._operations.record("session.refused", None, target, origin, "password"),
+                self._forgetting.note_refusal(door.key),
+            )
             raise UnauthenticatedError("The address or the password is not right.")
         return found
 
@@ -334,7 +340,7 @@ class Sessions:
         """Return the sessions that are alive, the newest first, and forget those that are not."""
         user = (await self._store.user(caller.user_id)).value  # first: a session may be newer, not the user
         sessions = await self._store.sessions(caller.user_id)
-        alive = [session for session in sessions if _is_alive(session, user)]
+        alive = [session for session in sessions if session.is_alive_of(user)]
         over = [s for s in sessions if s.epoch < user.epoch or s.expires_at < now()]
         await asyncio.gather(*(self._store.end_session(caller.user_id, session.id) for session in over))
         return [
@@ -345,7 +351,7 @@ class Sessions:
     async def end(self, caller: Caller, session_id: str, origin: Origin) -> None:
         """End one of the caller's sessions. Raises NotFoundError."""
         found = await self._store.session(caller.user_id, session_id)
-        if found is None or not _is_alive(found[0].value, found[1].value):
+        if found is None or not found[0].value.is_alive_of(found[1].value):
             raise NotFoundError("You have no such session.")
         await self._operations.record("session.closed", caller.user_id, caller.user_id, origin, session_id)
         await self._store.end_session(caller.user_id, session_id)
@@ -358,7 +364,7 @@ class Sessions:
             if found is None:
                 break
             session, user = found
-            if kind in (None, session.value.kind) and _is_alive(session.value, user.value):
+            if kind in (None, session.value.kind) and session.value.is_alive_of(user.value):
                 return user.value, session
         raise UnauthenticatedError("This session has ended; sign in again.")
 
@@ -368,15 +374,6 @@ class Sessions:
             expires_in=int(self._tokens.life.total_seconds()),
             refresh_token=_cookie_of(user, session, secret),
         )
-
-
-def _is_alive(session: Session, user: User) -> bool:
-    return (
-        session.epoch == user.epoch
-        and session.expires_at > now()
-        and user.disabled_at is None
-        and user.erasing_at is None
-    )
 
 
 def _cookie_of(user: User, session: Session, secret: str) -> str:

@@ -1,10 +1,10 @@
 """Where accounts are kept: `accounts` by what is unique (address, Google account), `users` by person."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Literal
 
 from core.accounts.models import (
@@ -16,6 +16,7 @@ from core.accounts.models import (
     Link,
     LinkPurpose,
     Session,
+    SweptSessions,
     User,
 )
 from core.errors import ConflictError, NotFoundError, StaleError
@@ -33,6 +34,7 @@ _FORMER = "former"
 _CLAIM_LIFE = timedelta(hours=1)
 SWEEP_SECONDS = 7200  # by then no request is under way, and the hour of its claim is over
 _SIGN_IN = "sign-in"
+_SWEPT = "swept"
 
 
 @dataclass(frozen=True)
@@ -304,6 +306,18 @@ class AccountStore:
     async def end_session(self, user_id: str, session_id: str) -> None:
         await self._users.delete(user_id, f"session_{session_id}")
 
+    async def forget_session(self, stored: Stored[Session]) -> None:
+        """Delete a session as it was read."""
+        await self._users.delete_unchanged(stored)
+
+    async def swept_sessions(self) -> datetime | None:
+        """Return the last day whose sessions the nightly sweep has looked at."""
+        found = await self.accounts.find(SweptSessions, _SWEPT, "sessions")
+        return None if found is None else found.value.day
+
+    async def note_swept_sessions(self, day: datetime) -> None:
+        await self.accounts.put(SweptSessions(day=day), _SWEPT, "sessions")
+
     # Links and exports
 
     async def link(self, user_id: str, purpose: LinkPurpose) -> Stored[Link] | None:
@@ -329,22 +343,12 @@ class AccountStore:
 
     # Attempts
 
-    async def attempts(self) -> AsyncIterator[Stored[Attempts]]:
-        """Yield the rows of all attempts, for the nightly sweep."""
-        async for stored in self.accounts.each(Attempts, None, "attempts_"):
-            yield stored
-
     async def forget_sign_ins(self, email: str) -> None:
         """Forget the tries to sign in with an address, whose owner has just shown another way."""
         await self.accounts.delete(fingerprint(normalise_email(email)), f"attempts_{_SIGN_IN}")
 
     async def delete_export(self, user_id: str, export_id: str) -> None:
         await self._users.delete(user_id, f"export_{export_id}")
-
-    async def forget_attempts(self, stored: Stored[Attempts]) -> None:
-        """Delete a row of attempts unless another try was added."""
-        with suppress(StaleError, NotFoundError):
-            await self.accounts.transact(stored.partition, [Delete(stored)])
 
 
 def _google(subject: str) -> str:

@@ -12,6 +12,7 @@ from core.ids import fingerprint, now
 from core.settings import Settings
 from core.storage.tables import Stored, Table
 
+SIGN_IN = "sign-in"
 _RACES = 50
 
 Times = tuple[datetime, ...]
@@ -26,10 +27,15 @@ class _Turn:
 
 
 class Throttles:
-    """A row per subject holds the times of the tries that still count; one that is refused is not added."""
+    """A row per subject holds the times of the tries that still count; one that is refused is not added.
 
-    def __init__(self, table: Table, settings: Settings) -> None:
-        self._table = table
+    Sign-ins stand beside what else is known of an address, all others in a table of their own, which holds
+    no more than what was tried since the last night.
+    """
+
+    def __init__(self, accounts: Table, attempts: Table, settings: Settings) -> None:
+        self._accounts = accounts
+        self._attempts = attempts
         self._window = timedelta(seconds=settings.attempt_window_seconds)
         self.per_account = settings.account_attempts
         self.per_address = settings.address_attempts
@@ -41,7 +47,10 @@ class Throttles:
 
     async def seen(self, key: str, kind: str) -> Stored[Attempts] | None:
         """Return what a subject has tried."""
-        return await self._table.find(Attempts, key, f"attempts_{kind}")
+        return await self._table(kind).find(Attempts, key, f"attempts_{kind}")
+
+    def _table(self, kind: str) -> Table:
+        return self._accounts if kind == SIGN_IN else self._attempts
 
     def check(self, seen: Stored[Attempts] | None, limit: int) -> None:
         """Raises ThrottledError if a subject has tried too often."""
@@ -81,7 +90,7 @@ class Throttles:
         Once the tries are used up, `last_success` is asked, and those before it do not count.
         Raises ThrottledError.
         """
-        row = f"attempts_{kind}"
+        row, table = f"attempts_{kind}", self._table(kind)
         turn = self._turns.setdefault((key, row), _Turn())
         async with turn.lock:
             seen = turn.latest or seen
@@ -94,17 +103,27 @@ class Throttles:
                 tried = Attempts(times=(*times, now()))
                 try:
                     if seen is None:
-                        await self._table.insert(tried, key, row)
+                        await table.insert(tried, key, row)
                     else:
-                        turn.latest = await self._table.replace(seen, tried)
+                        turn.latest = await table.replace(seen, tried)
                     return
                 except (ConflictError, StaleError, NotFoundError):
-                    seen = turn.latest = await self._table.find(Attempts, key, row)
+                    seen = turn.latest = await table.find(Attempts, key, row)
         raise ThrottledError("Too many tries at once. Wait a while, then try again.")
 
-    def is_over(self, attempts: Attempts) -> bool:
-        """Tell whether a row holds no try that still counts."""
-        return all(time < now() - self._window for time in attempts.times)
+    async def sweep(self) -> None:
+        """Forget tries that are over, but for sign-ins."""
+        async for stored in self._attempts.each(Attempts, None):
+            await self._forget(self._attempts, stored)
+
+    async def forget_sign_ins(self, address_key: str) -> bool:
+        """Forget the sign-ins that were tried with an address, if they are over; tell whether they went."""
+        seen = await self.seen(address_key, SIGN_IN)
+        return seen is None or await self._forget(self._accounts, seen)
+
+    async def _forget(self, table: Table, stored: Stored[Attempts]) -> bool:
+        is_over = all(time < now() - self._window for time in stored.value.times)
+        return is_over and await table.delete_unchanged(stored)
 
     def _counting(self, seen: Stored[Attempts] | None) -> Times:
         start = now() - self._window

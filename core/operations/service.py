@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -157,6 +157,11 @@ class Operations:
     ) -> tuple[list[AuditEntry], tuple[str, str] | None]:
         """Return the audit, newest first, and where the next page begins."""
         return await self._audit.newest(limit, after)
+
+    async def entries_of(self, action: str, begin: datetime, end: datetime) -> AsyncIterator[AuditEntry]:
+        """Yield what the audit has of an action, from a time until another, at most a day later."""
+        async for entry in self._audit.entries_of(action, begin, end):
+            yield entry
 
     async def count_messages(self, queues: Sequence[str]) -> list[tuple[str, int, int]]:
         """Return for each queue about how many messages it has, and how many of it were set aside."""

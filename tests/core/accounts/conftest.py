@@ -71,6 +71,7 @@ class Instance:
         self.recovery = self.accounts.recovery
         self.holdings = self.accounts.holdings
         self.users = account.table("users")
+        self.attempts = account.table("attempts")
         self.store = AccountStore(account.table("accounts"), self.users)
         self.pictures = account.container("pictures")
         self.exports = account.container("exports")

@@ -10,10 +10,12 @@ import pytest
 from azure.data.tables.aio import TableServiceClient
 
 from core.accounts.models import Attempts
+from core.accounts.throttles import SIGN_IN
 from core.caller import Origin
 from core.errors import AloudError, MfaInvalidError, ThrottledError, UnauthenticatedError
 from core.ids import fingerprint, new_id, now
 from core.storage.account import Calls, count_calls
+from core.storage.tables import Table
 from tests.aloud import Aloud
 from tests.core.accounts.conftest import (
     PASSWORD,
@@ -41,14 +43,18 @@ async def try_login(
     return None
 
 
+def table_of(instance: Instance, kind: str) -> Table:
+    return instance.store.accounts if kind == SIGN_IN else instance.attempts
+
+
 async def let_pass(instance: Instance, key: str, kind: str, *ages: float) -> None:
     """Make the tries of a subject this many seconds old."""
     times = tuple(now() - timedelta(seconds=age) for age in ages)
-    await instance.store.accounts.put(Attempts(times=times), key, f"attempts_{kind}")
+    await table_of(instance, kind).put(Attempts(times=times), key, f"attempts_{kind}")
 
 
 async def tries(instance: Instance, key: str, kind: str) -> int:
-    found = await instance.store.accounts.find(Attempts, key, f"attempts_{kind}")
+    found = await table_of(instance, kind).find(Attempts, key, f"attempts_{kind}")
     return 0 if found is None else len(found.value.times)
 
 
@@ -194,14 +200,52 @@ async def test_the_codes_of_a_second_factor_cannot_be_tried_out(start: Build, go
         await instance.sessions.log_in_with_google(token, "no code", somewhere())
 
 
-async def test_what_is_over_is_forgotten_at_night(start: Build) -> None:
+async def test_what_is_over_is_forgotten_at_night(start: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     instance = start()
     over, counts = new_id(), new_id()
-    await let_pass(instance, over, "sign-in", 1000, 901)
-    await let_pass(instance, counts, "sign-in", 1000, 800)
+    await let_pass(instance, over, "reset", 1000, 901)
+    await let_pass(instance, counts, "reset", 1000, 800)
+    guessed, known = new_email(), (await instance.join()).email
+    for email in (guessed, known):
+        await try_login(instance, email)
     await instance.accounts.sweep()
-    assert await tries(instance, over, "sign-in") == 0
-    assert await tries(instance, counts, "sign-in") == 2
+    assert [await tries(instance, key, "reset") for key in (over, counts)] == [0, 2]
+    assert await tries(instance, fingerprint(guessed), SIGN_IN) == 1, "it still counts"
+    monkeypatch.setattr("core.accounts.forgetting.now", lambda: now() + timedelta(days=1))
+    await let_pass(instance, fingerprint(known), SIGN_IN, 1000, 800)
+    await let_pass(instance, fingerprint(guessed), SIGN_IN, 1000, 901)
+    for wanted in ([0, 2], [0, 2]):
+        await instance.accounts.sweep()
+        assert [await tries(instance, fingerprint(email), SIGN_IN) for email in (guessed, known)] == wanted
+    await let_pass(instance, fingerprint(known), SIGN_IN, 1000, 901)
+    await instance.accounts.sweep()
+    assert await tries(instance, fingerprint(known), SIGN_IN) == 0, "what still counted is due again"
+
+
+async def test_a_session_is_forgotten_once_it_has_ended_though_its_owner_never_comes_back(
+    start: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    instance = start(SESSION_DAYS="1")
+    await instance.store.accounts.delete("swept", "sessions")
+    user, day, today = await instance.join(), timedelta(days=1), now()
+    ended, renewed = [(await instance.sign_in(user))[0].session_id for _ in range(2)]
+    found = await instance.store.session(user.id, renewed)
+    assert found is not None
+    later = found[0].value.model_copy(update={"expires_at": today + 10 * day})
+    await instance.store.replace_session(found[0], later)
+
+    async def left(days: int) -> list[bool]:
+        with monkeypatch.context() as then:
+            for module in ("forgetting", "models"):
+                then.setattr(f"core.accounts.{module}.now", lambda: today + days * day)
+            await instance.accounts.sweep()
+        return [await instance.store.session(user.id, one) is not None for one in (ended, renewed)]
+
+    assert await left(0) == [True, True]
+    assert await left(3) == [False, True]
+    assert await left(9) == [False, True]
+    assert await left(12) == [False, False]
+    await instance.store.accounts.delete("swept", "sessions")
 
 
 @asynccontextmanager
@@ -246,7 +290,7 @@ async def test_who_invents_an_address_in_a_header_is_counted_by_the_real_one(alo
         )
         assert status == 401
     async with TableServiceClient.from_connection_string(aloud.connection_string) as tables:
-        table = tables.get_table_client("accounts")
+        table = tables.get_table_client("attempts")
         for address, there in (("127.0.0.1", True), (invented, False)):
             rows = table.query_entities(f"PartitionKey eq '{fingerprint('address', address)}'")
             assert bool([row async for row in rows]) is there
