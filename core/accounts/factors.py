@@ -3,6 +3,7 @@
 from pydantic import BaseModel, Field
 
 from core.accounts.models import Proof, SecondFactor, User
+from core.accounts.notices import Notices
 from core.accounts.proofs import Proofs
 from core.accounts.sealing import Sealer
 from core.accounts.store import AccountStore
@@ -40,11 +41,13 @@ class SecondFactors:
         store: AccountStore,
         proofs: Proofs,
         sealer: Sealer,
+        notices: Notices,
         operations: Operations,
     ) -> None:
         self._store = store
         self._proofs = proofs
         self._sealer = sealer
+        self._notices = notices
         self._operations = operations
 
     async def set_up(self, caller: Caller, proof: Proof, origin: Origin) -> Setup:
@@ -87,12 +90,11 @@ class SecondFactors:
             on = factor.model_copy(update={"confirmed": True, "last_step": step, "recovery": hashes})
             return user.model_copy(update={"second_factor": on})
 
-        switch_on((await self._store.user(caller.user_id)).value)
-        await self._operations.record("mfa.enabled", caller.user_id, caller.user_id, origin)
-        user = await self._store.change_user(caller.user_id, switch_on)
-        await self._operations.send_letter(
-            "mfa-enabled", user.email, user.locale, name=user.display_name, when=now()
-        )
+        user = switch_on((await self._store.user(caller.user_id)).value)
+        await self._operations.record("mfa.enabled", user.id, user.id, origin)
+        notice = await self._notices.prepare(user, "mfa-enabled", when=now())
+        await self._store.change_user(user.id, switch_on, also=[notice.row])
+        await self._notices.send(user.id, notice)
         return RecoveryCodes(recovery_codes=codes)
 
     async def remove(self, caller: Caller, proof: Proof, origin: Origin) -> None:
@@ -111,22 +113,22 @@ class SecondFactors:
 
         switch_off(user)
         await self._operations.record("mfa.disabled", user.id, user.id, origin)
-        await self._store.change_user(user.id, switch_off)
-        await self._operations.send_letter(
-            "mfa-disabled", user.email, user.locale, name=user.display_name, when=now()
-        )
+        notice = await self._notices.prepare(user, "mfa-disabled", when=now())
+        await self._store.change_user(user.id, switch_off, also=[notice.row])
+        await self._notices.send(user.id, notice)
 
     async def reset(self, admin: Caller, user_id: str, origin: Origin) -> User:
         """Take a second factor that was lost from somebody's account, and end its sessions.
 
         Raises NotFoundError.
         """
-        await self._store.user(user_id)
+        user = (await self._store.user(user_id)).value
         await self._operations.record("mfa.reset", admin.user_id, user_id, origin)
+        notice = await self._notices.prepare(user, "mfa-disabled", when=now())
         user = await self._store.change_user(
-            user_id, lambda user: user.model_copy(update={"second_factor": None, "epoch": user.epoch + 1})
+            user_id,
+            lambda user: user.model_copy(update={"second_factor": None, "epoch": user.epoch + 1}),
+            also=[notice.row],
         )
-        await self._operations.send_letter(
-            "mfa-disabled", user.email, user.locale, name=user.display_name, when=now()
-        )
+        await self._notices.send(user.id, notice)
         return user

@@ -1,7 +1,8 @@
 """Google accounts: who signs in with which, and what Google's word is good for."""
 
 from core.accounts.google import GoogleIdentity, GoogleTokens
-from core.accounts.models import Proof, User
+from core.accounts.models import Notice, Proof, User
+from core.accounts.notices import Notices
 from core.accounts.proofs import Proofs
 from core.accounts.registration import Registration
 from core.accounts.store import AccountStore
@@ -18,12 +19,14 @@ class Linking:
         store: AccountStore,
         registration: Registration,
         proofs: Proofs,
+        notices: Notices,
         google: GoogleTokens | None,
         operations: Operations,
     ) -> None:
         self._store = store
         self._registration = registration
         self._proofs = proofs
+        self.notices = notices
         self._google = google
         self._operations = operations
 
@@ -85,10 +88,11 @@ class Linking:
             proven = self._proofs.use_second_factor(user, proof.mfa_code)
             return proven.model_copy(update={"google_subject": identity.subject})
 
-        linked = await self._store.change_user(user.id, change)
+        notice = await self.prepare_notice(user)
+        linked = await self._store.change_user(user.id, change, also=[notice.row])
         if user.google_subject not in (None, identity.subject):
             await self._store.release_google(user.google_subject, user.id)
-        await self.tell(linked)
+        await self.notices.send(user.id, notice)
         return linked
 
     async def unlink(self, caller: Caller, proof: Proof, origin: Origin) -> None:
@@ -111,11 +115,9 @@ class Linking:
         if user.google_subject is not None:
             await self._store.release_google(user.google_subject, user.id)
 
-    async def tell(self, user: User) -> None:
-        """Mail that a Google account was linked."""
-        await self._operations.send_letter(
-            "google-linked", user.email, user.locale, name=user.display_name, when=now()
-        )
+    async def prepare_notice(self, user: User) -> Notice:
+        """Return what its owner is told when a Google account is linked to this one."""
+        return await self.notices.prepare(user, "google-linked", when=now())
 
     async def _read(self, id_token: str) -> GoogleIdentity:
         if self._google is None:

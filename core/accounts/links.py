@@ -8,7 +8,7 @@ from core.accounts.store import AccountStore
 from core.accounts.tokens import LinkSecrets, hash_secret, matches
 from core.errors import InvalidError, StaleError, UnavailableError
 from core.ids import now
-from core.storage.tables import Replace, Stored
+from core.storage.tables import Operation, Replace, Stored
 
 LIVES: dict[LinkPurpose, timedelta] = {
     "verify": timedelta(hours=24),
@@ -64,9 +64,9 @@ class Links:
         )
 
     async def use(
-        self, purpose: LinkPurpose, token: str, change: Callable[[User, Link], User]
+        self, purpose: LinkPurpose, token: str, change: Callable[[User, Link], User], *also: Operation
     ) -> tuple[User, User]:
-        """Change a user and use up the link, in one transaction; returns the user before and after.
+        """Change a user and use up the link, and do `also`, in one transaction; returns both users.
 
         Raises InvalidError as `find` does.
         """
@@ -75,7 +75,7 @@ class Links:
             changed = change(user.value, link.value)
             used = link.value.model_copy(update={"secret_hash": None})
             try:
-                await self._store.commit(user, changed, Replace(link, used))
+                await self._store.commit(user, changed, Replace(link, used), *also)
             except StaleError:
                 continue
             return user.value, changed

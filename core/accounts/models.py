@@ -9,6 +9,8 @@ from core.accounts.passwords import is_common
 from core.backoff import Tried
 from core.caller import Role
 from core.ids import now
+from core.mail import Letter
+from core.storage.tables import Put
 
 SessionKind = Literal["api", "site"]
 LinkPurpose = Literal["verify", "reset", "email"]
@@ -199,6 +201,19 @@ class Link(BaseModel):
     expires_at: datetime
 
 
+class Notice(BaseModel):
+    """Row `notice_{id of the letter}`: what an owner is certain to be told, but was not yet."""
+
+    model_config = ConfigDict(frozen=True)
+
+    letter: Letter
+
+    @property
+    def row(self) -> Put:
+        """The row, for the transaction of what it tells of."""
+        return Put(f"notice_{self.letter.id}", self)
+
+
 ExportStatus = Literal["waiting", "running", "ready", "failed", "expired"]
 
 
@@ -285,6 +300,13 @@ class Sweep(_Work):
     emails: tuple[str, ...] = ()
 
 
+class Tell(_Work):
+    """Hand over a notice of a change, if that came to pass; the id is that of the letter."""
+
+    kind: Literal["tell"] = "tell"
+    user_id: str
+
+
 class Erase(_Work):
     """Delete everything of a person who has asked for it; the id is that of the receipt."""
 
@@ -300,5 +322,5 @@ class MakeExport(_Work):
 
 
 AccountWork = Annotated[
-    Register | SendLink | SendNewEmailLink | Sweep | Erase | MakeExport, Field(discriminator="kind")
+    Register | SendLink | SendNewEmailLink | Sweep | Tell | Erase | MakeExport, Field(discriminator="kind")
 ]

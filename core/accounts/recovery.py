@@ -2,6 +2,7 @@
 
 from core.accounts.links import LIVES, Links
 from core.accounts.models import Claim, Link, Proof, SendLink, SendNewEmailLink, Sweep, User
+from core.accounts.notices import Notices
 from core.accounts.passwords import hash_password
 from core.accounts.proofs import Proofs
 from core.accounts.registration import QUEUE
@@ -26,6 +27,7 @@ class Recovery:
         throttles: Throttles,
         proofs: Proofs,
         links: Links,
+        notices: Notices,
         queues: Queues,
         operations: Operations,
     ) -> None:
@@ -33,6 +35,7 @@ class Recovery:
         self._throttles = throttles
         self._proofs = proofs
         self._links = links
+        self._notices = notices
         self._queues = queues
         self._operations = operations
 
@@ -48,6 +51,7 @@ class Recovery:
         self._proofs.use_second_factor(user, proof.mfa_code)
         await self._operations.record("password.changed", user.id, user.id, origin)
         password_hash = await hash_password(password)
+        notice = await self._notices.prepare(user, "password-changed", when=now())
         for _ in range(_RACES):
             found = await self._store.session(caller.user_id, caller.session_id)
             if found is None or found[1].value.password_hash != user.password_hash:
@@ -60,12 +64,10 @@ class Recovery:
             changed = proven.model_copy(update={"password_hash": password_hash, "epoch": epoch})
             kept = session.value.model_copy(update={"epoch": epoch})
             try:
-                await self._store.commit(stored, changed, Replace(session, kept))
+                await self._store.commit(stored, changed, Replace(session, kept), notice.row)
             except StaleError:
                 continue
-            await self._operations.send_letter(
-                "password-changed", user.email, user.locale, name=user.display_name, when=now()
-            )
+            await self._notices.send(user.id, notice)
             return
         raise UnavailableError("This account changes too often.", retry_after=1)
 
@@ -118,13 +120,12 @@ class Recovery:
                 }
             )
 
-        before, user = await self._links.use("reset", token, change)
+        notice = await self._notices.prepare(found.value, "password-changed", when=now())
+        before, user = await self._links.use("reset", token, change, notice.row)
         if before.google_subject is not None:
             await self._store.release_google(before.google_subject, user.id)
         await self._store.forget_sign_ins(user.email)
-        await self._operations.send_letter(
-            "password-changed", user.email, user.locale, name=user.display_name, when=now()
-        )
+        await self._notices.send(user.id, notice)
 
     # Addresses
 
@@ -189,18 +190,21 @@ class Recovery:
             await self._queues.send(QUEUE, sweep, SWEEP_SECONDS)
             await self._store.claim(email, user.id, claim)
         await self._operations.record("email.changed", user.id, user.id, origin)
+        notices = []
+        if user.email != email:
+            notices.append(await self._notices.prepare(user, "email-changed", new_address=email))
         before, after = await self._links.use(
             "email",
             token,
             lambda user, link: user.model_copy(
                 update={"email": link.email, "email_verified": True, "provisional": False}
             ),
+            *(notice.row for notice in notices),
         )
         if before.email != after.email:
             await self._store.release(before.email, user.id)
-            await self._operations.send_letter(
-                "email-changed", before.email, user.locale, name=user.display_name, new_address=after.email
-            )
+        for notice in notices:
+            await self._notices.send(user.id, notice)
 
 
 def _is_of(claim: Stored[Claim] | None, user: User) -> bool:

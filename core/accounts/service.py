@@ -21,7 +21,9 @@ from core.accounts.models import (
     SendLink,
     SendNewEmailLink,
     Sweep,
+    Tell,
 )
+from core.accounts.notices import Notices
 from core.accounts.profiles import Profiles
 from core.accounts.proofs import Proofs
 from core.accounts.recovery import Recovery
@@ -73,6 +75,7 @@ class Accounts:
         sealer = Sealer(KeyRing.read(data_key, "second factors"))
         throttles = Throttles(store.accounts, attempts, settings)
         proofs = Proofs(throttles, sealer, google, operations)
+        self._notices = notices = Notices(store, queues, operations)
         links = Links(store, LinkSecrets(KeyRing.read(keys, "links")), site)
         tokens = AccessTokens(
             KeyRing.read(keys, "access tokens"), site, timedelta(seconds=settings.access_token_seconds)
@@ -85,12 +88,12 @@ class Accounts:
         self._operations = operations
         self._backoff = Backoff(settings)
         self.registration = Registration(settings, store, throttles, links, queues, operations)
-        self.linking = Linking(store, self.registration, proofs, google, operations)
+        self.linking = Linking(store, self.registration, proofs, notices, google, operations)
         self.sessions = Sessions(
             settings, store, throttles, proofs, self._forgetting, self.linking, tokens, operations
         )
-        self.recovery = Recovery(store, throttles, proofs, links, queues, operations)
-        self.factors = SecondFactors(store, proofs, sealer, operations)
+        self.recovery = Recovery(store, throttles, proofs, links, notices, queues, operations)
+        self.factors = SecondFactors(store, proofs, sealer, notices, operations)
         self.profiles = Profiles(store, pictures)
         self.holdings = Holdings(store, throttles, proofs, pictures, exports, queues, operations, site)
         self.administration = Administration(store, self.sessions.roles, operations)
@@ -117,6 +120,8 @@ class Accounts:
                 await self.recovery.send_new_email_link(work)
             case Sweep():
                 await self.registration.sweep(work)
+            case Tell():
+                await self._notices.tell(work)
             case Erase():
                 await self.holdings.erase(work)
             case MakeExport():

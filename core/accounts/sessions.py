@@ -176,6 +176,8 @@ class Sessions:
         family_key = new_secret()
         secret = new_family_secret(family_key)
         session_id = new_id(opened_at)
+        notice = await self._linking.prepare_notice(stored.value) if is_new_link else None
+        rows = [] if notice is None else [notice.row]
         for race in range(_RACES):
             user = stored.value
             if user.erasing_at is not None:
@@ -211,13 +213,13 @@ class Sessions:
                 renewed_at=at,
                 expires_at=at + self._life,
             )
-            acts = [self._store.open_session(stored, user, session)]
+            acts = [self._store.open_session(stored, user, session, *rows)]
             if race == 0:
                 acts.append(self._operations.record("session.opened", user.id, user.id, origin, session.id))
             try:
                 await asyncio.gather(*acts)
-                if is_new_link:
-                    await self._linking.tell(user)
+                if notice is not None:
+                    await self._linking.notices.send(user.id, notice)
                 return user, session, secret
             except (StaleError, NotFoundError):
                 found = await self._store.find_user(user.id)

@@ -15,6 +15,7 @@ from core.accounts.models import (
     Joined,
     Link,
     LinkPurpose,
+    Notice,
     Session,
     SweptSessions,
     User,
@@ -294,10 +295,12 @@ class AccountStore:
     async def sessions(self, user_id: str) -> list[Session]:
         return [stored.value async for stored in self._users.each(Session, user_id, "session_")]
 
-    async def open_session(self, stored: Stored[User], user: User, session: Session) -> None:
+    async def open_session(
+        self, stored: Stored[User], user: User, session: Session, *also: Operation
+    ) -> None:
         """Add a session, together with a change of its user. Raises StaleError, NotFoundError."""
         with suppress(ConflictError):  # it is there: the answer to our own write was lost
-            await self.commit(stored, user, Insert(f"session_{session.id}", session))
+            await self.commit(stored, user, Insert(f"session_{session.id}", session), *also)
 
     async def replace_session(self, stored: Stored[Session], session: Session) -> None:
         """Raises StaleError if another request was first, NotFoundError if it has ended."""
@@ -326,6 +329,13 @@ class AccountStore:
     async def put_link(self, user_id: str, purpose: LinkPurpose, link: Link) -> None:
         """Raises NotFoundError where the account is gone or going."""
         await self.add(user_id, Put(f"link_{purpose}", link))
+
+    async def notice(self, user_id: str, letter_id: str) -> Notice | None:
+        found = await self._users.find(Notice, user_id, f"notice_{letter_id}")
+        return None if found is None else found.value
+
+    async def remove_notice(self, user_id: str, notice: Notice) -> None:
+        await self._users.delete(user_id, notice.row.key)
 
     async def exports(self, user_id: str) -> list[Export]:
         return [stored.value async for stored in self._users.each(Export, user_id, "export_")]

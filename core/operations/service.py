@@ -88,13 +88,13 @@ class Operations:
         """Queue a letter; one that is queued again, under the same id, is mailed once."""
         await self._queues.send(QUEUE, Notice(letter=letter))
 
-    async def send_letter(self, template: Template, to: str, locale: str, **values: str | datetime) -> None:
-        """Queue a mail to one person; it waits in plain text, so no value may be a secret."""
+    def write_letter(self, template: Template, to: str, locale: str, **values: str | datetime) -> Letter:
+        """Return a letter to one person; it waits in plain text, so no value may be a secret."""
         texts = {
             name: value if isinstance(value, str) else f"{value:%d %B %Y, %H:%M} UTC"
             for name, value in values.items()
         }
-        await self.post(Letter(id=new_id(), to=to, template=template, locale=locale, values=texts))
+        return Letter(id=new_id(), to=to, template=template, locale=locale, values=texts)
 
     async def deliver(self, letter: Letter) -> None:
         """Mail a letter now. Raises UnavailableError where it has to be tried again.

@@ -95,10 +95,13 @@ class Instance:
 
     @property
     def queue(self) -> QueueClient:
+        return self.queue_of(QUEUE)
+
+    def queue_of(self, name: str) -> QueueClient:
         if self._queues is None:
             assert self._connection is not None
             self._queues = QueueServiceClient.from_connection_string(self._connection.get_secret_value())
-        return self._queues.get_queue_client(QUEUE, message_decode_policy=TextBase64DecodePolicy())
+        return self._queues.get_queue_client(name, message_decode_policy=TextBase64DecodePolicy())
 
     # A shorter way to where a test begins
 

@@ -34,6 +34,7 @@ def let_it_be(monkeypatch: pytest.MonkeyPatch, at: datetime) -> None:
 
 
 async def test_a_night_costs_nothing_for_what_is_not_due(shop: Shop) -> None:
+    await shop.orders.sweep()  # of what other tests have left
     before = await calls_of_a_sweep(shop)
     for _ in range(3):
         await shop.bought(await shop.join(), await shop.stock())
