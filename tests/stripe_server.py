@@ -237,9 +237,14 @@ class StripeServer:
     def _refund(self, form: dict[str, str]) -> dict[str, Any]:
         intent, amount = form["payment_intent"], int(form["amount"])
         (session,) = (s for s in self.sessions.values() if s["payment_intent"] == intent)
-        if self.refunded.get(intent, 0) + amount > session["amount_total"]:
+        before = self.refunded.get(intent, 0)
+        if before >= session["amount_total"]:
             raise _RefusalError(
                 400, type="invalid_request_error", code="charge_already_refunded", message="Already refunded."
             )
-        self.refunded[intent] = self.refunded.get(intent, 0) + amount
+        if before + amount > session["amount_total"]:
+            raise _RefusalError(
+                400, type="invalid_request_error", param="amount", message="Greater than left."
+            )
+        self.refunded[intent] = before + amount
         return {"id": f"re_{new_id()}", "object": "refund", "amount": amount, "status": "succeeded"}

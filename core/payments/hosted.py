@@ -182,7 +182,8 @@ class Stripe:
                 )
         except InvalidRequestError as error:
             if error.code != "charge_already_refunded":
-                raise _blame_account(error, "refund a payment") from None
+                _blame_account(error, "refund a payment")
+                raise ConflictError("Stripe refuses to; its dashboard tells why.") from None
 
     def read_event(self, body: bytes, headers: Mapping[str, str]) -> PaymentEvent | None:
         from stripe import SignatureVerificationError, Webhook, WebhookSignature

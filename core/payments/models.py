@@ -72,7 +72,7 @@ class Provider(Protocol):
         """See that no payment is possible any more; answers paid or declined, for ever the same."""
 
     async def refund(self, request: PaymentRequest, reference: str | None, amount: int) -> None:
-        """Give money back, in minor units, once for an order. Raises ConflictError where none was paid."""
+        """Give money back, in minor units, once for an order. Raises ConflictError where it never will."""
 
     def read_event(self, body: bytes, headers: Mapping[str, str]) -> PaymentEvent | None:
         """Return what a webhook tells, None where it does not matter; header names are in small letters.

@@ -197,6 +197,10 @@ async def test_money_goes_back_once(stripe: Provider, server: StripeServer) -> N
     server.refunded = {intent: 1299}
     server._answers.clear()
     await stripe.refund(request, reference, 1299)  # given back by hand, or more than a day ago
+    server.refunded = {intent: 300}  # in part, in the dashboard: no repeat will ever give all of it back
+    server._answers.clear()
+    with pytest.raises(ConflictError, match="dashboard"):
+        await stripe.refund(request, reference, 1299)
     open_one = a_request("stripe")
     for reference_of_it in (None, (await stripe.charge(open_one)).reference):
         with pytest.raises(ConflictError):
