@@ -13,9 +13,11 @@ from core.storage.account import count_calls
 from core.storage.tables import Stored
 from tests.core.commerce.conftest import Shop
 
+_ORDERS = "PartitionKey ge 'orders_' and PartitionKey lt 'orders`'"
+
 
 async def due_of(shop: Shop, user_id: str) -> list[Stored[DueOrder]]:
-    due = shop.account.table("due").each(DueOrder, None, condition="PartitionKey ge 'orders_'")
+    due = shop.account.table("due").each(DueOrder, None, condition=_ORDERS)
     return [stored async for stored in due if owner_of(stored.value.order_id) == user_id]
 
 
