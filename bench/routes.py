@@ -198,6 +198,7 @@ async def _walk(
     await walk.visit("page_logout", "POST", "/logout", data={"csrf": _form_token(home)})
     form = {"csrf": _form_token(await walk.visit("page_login", "GET", "/login"))}
     await walk.visit("page_login_submit", "POST", "/login", data=form | newcomer)
+    await _walk_task_pages(walk)
     order_id = await _walk_shop_pages(walk, book)
     await _walk_account_pages(walk, newcomer, order_id)
 
@@ -438,6 +439,21 @@ async def _walk_tasks(walk: Walk) -> None:
     await walk.ask("get_task_audio", "GET", f"{path}/audio", token=token)
     made = await walk.ask("create_task", "POST", tasks, token=token, json={"name": "Bench"})
     await walk.ask("delete_tasks", "DELETE", tasks, token=token, json={"ids": [made["id"]]})
+
+
+async def _walk_task_pages(walk: Walk) -> None:
+    """A recording that is none, sent from the page: refused, tried again, deleted."""
+    own = {"csrf": _form_token(await walk.visit("page_tasks", "GET", "/tasks"))}
+    form = form_with_file(b"words " * 100, **own)
+    await walk.visit("page_task_send", "POST", "/tasks", data=form)
+    path = re.findall(r'"(/tasks/[0-9a-z]+)"', await walk.visit("page_tasks", "GET", "/tasks"))[0]
+    async with asyncio.timeout(30):
+        while 'data-standing="rejected"' not in await walk.visit("page_task", "GET", path):
+            await asyncio.sleep(0.1)
+    await walk.visit("page_task_retry", "POST", f"{path}/retry", data=own)
+    await walk.visit("page_task_change", "POST", path, data=own | {"name": "Bench", "tags": ""})
+    await walk.visit("page_task_restore", "POST", f"{path}/restore", data=own | {"version": "1"})
+    await walk.visit("page_task_delete", "POST", f"{path}/delete", data=own | {"sure": "yes"})
 
 
 async def _walk_names(walk: Walk) -> None:

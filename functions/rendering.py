@@ -110,10 +110,12 @@ def device(agent: str) -> str:
 
 
 def size(count: int) -> str:
-    """A number of bytes as people read it: 900 B, 12 kB, 3.4 MB."""
+    """A number of bytes as people read it: 900 B, 12 kB, 3.4 MB, 4 GB."""
     if count < 1000:
         return f"{count} B"
-    return f"{count / 1000:.0f} kB" if count < 999_500 else f"{count / 1e6:.1f} MB"
+    if count < 999_500:
+        return f"{count / 1000:.0f} kB"
+    return f"{count / 1e6:.1f} MB" if count < 999_950_000 else f"{count / 1e9:.3g} GB"
 
 
 def money(price: Money) -> str:

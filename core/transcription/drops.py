@@ -20,13 +20,12 @@ from core.transcription.metadata import title_from_folder, title_from_name
 from core.transcription.models import Job, Part, PartFile, Source
 from core.transcription.steps import Steps
 from core.transcription.store import JobStore
-from core.transcription.uploads import BookUpload, Uploads, draft_of
+from core.transcription.uploads import MORE_MAY_COME, BookUpload, Uploads, draft_of
 
 _log = logging.getLogger("aloud.pipeline")
 
 GATHER = "gather"
 MAX_PARTS = 1000
-MORE_MAY_COME = "More files may come: the work begins when none has come for a while."
 
 
 class Gathering(Tried):

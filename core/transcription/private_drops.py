@@ -13,7 +13,6 @@ from core.tasks.service import Tasks
 from core.transcription.drops import (
     GATHER,
     MAX_PARTS,
-    MORE_MAY_COME,
     Dropped,
     Gathering,
     hold,
@@ -26,7 +25,7 @@ from core.transcription.models import Job
 from core.transcription.progress import Progress
 from core.transcription.steps import Steps
 from core.transcription.store import JobStore
-from core.transcription.uploads import TaskUpload, Uploads
+from core.transcription.uploads import MORE_MAY_COME, TaskUpload, Uploads
 
 _log = logging.getLogger("aloud.pipeline")
 

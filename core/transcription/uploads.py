@@ -28,12 +28,14 @@ from core.tasks.models import NewTask
 from core.tasks.service import Tasks
 from core.transcription.metadata import title_from_name
 
+MORE_MAY_COME = "More files may come: the work begins when none has come for a while."
+_ARRIVED = "The recording has arrived: the work begins in a moment."
 _BOOK, _PLACE = "upload", "place"
 _LINK_LIFE = timedelta(minutes=30)
 _UPLOAD_LIFE = timedelta(days=7)  # then the storage forgets blocks that were not put together
 _GIGABYTE = 10**9
 _UPLOADS_A_TASK = 2_000  # twice as many files as a recording may have
-_SUFFIXES = (".mp3", ".m4b", ".m4a", ".mp4", ".aac", ".flac", ".ogg", ".oga", ".opus", ".wav")
+SUFFIXES = (".mp3", ".m4b", ".m4a", ".mp4", ".aac", ".flac", ".ogg", ".oga", ".opus", ".wav")
 _TYPES = ("application/octet-stream", "application/ogg", "video/mp4")
 
 
@@ -198,7 +200,14 @@ class Uploads:
         """Take a small file that was admitted; when it is written, the work starts as with any drop."""
         upload = await self._announce(request, caller, origin)
         await self._container(upload).write(upload.blob_name, content, upload.content_type)
+        await self._tell_arrival(upload)
         return upload
+
+    async def _tell_arrival(self, upload: AnyUpload) -> None:
+        """Show that a task's file is there; what begins the work takes a moment to notice it."""
+        if isinstance(upload, TaskUpload):
+            reason = _ARRIVED if upload.part is None else MORE_MAY_COME
+            await self._tasks.await_files(upload.owner_id, upload.task_id, reason)
 
     async def renew(self, upload_id: str, caller: Caller) -> tuple[AnyUpload, Link]:
         """Return a new link for an upload that goes on. Raises NotFoundError, ConflictError after a week."""
@@ -217,6 +226,7 @@ class Uploads:
             raise ConflictError(upload.refusal or missing) from None
         if size != upload.size:
             raise ConflictError(_mismatch(size, upload.size))
+        await self._tell_arrival(upload)
         return upload
 
     def _container(self, upload: AnyUpload) -> Container:
@@ -292,8 +302,8 @@ class Uploads:
             raise TooLargeError(f"A file may have {self._largest / _GIGABYTE:g} GB.")
         media_type = request.content_type.partition(";")[0].strip().lower()
         suffix = PurePosixPath(request.filename).suffix.lower()
-        if suffix not in _SUFFIXES or not (media_type.startswith("audio/") or media_type in _TYPES):
-            raise UnsupportedMediaError(f"Send a recording: {', '.join(_SUFFIXES)}.")
+        if suffix not in SUFFIXES or not (media_type.startswith("audio/") or media_type in _TYPES):
+            raise UnsupportedMediaError(f"Send a recording: {', '.join(SUFFIXES)}.")
         return suffix
 
     async def _reserve(self, user_id: str, size: int, at: datetime) -> None:

@@ -420,6 +420,7 @@ OWN_PAGES = (
     "/cart",
     "/orders",
     "/library",
+    "/tasks",
     "/account",
     "/manage/users",
     "/manage/orders",

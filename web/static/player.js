@@ -1,3 +1,5 @@
+/** The player of a page, for a book or a private recording; other scripts use what it exports. */
+
 import { clock } from "./clock.js";
 import { Progress } from "./progress.js";
 import { fetchJson, RefusedError, Source } from "./source.js";
@@ -19,7 +21,6 @@ const volume = find("[data-volume]");
 const chapterButtons = [...document.querySelectorAll(".chapters [data-start]")];
 const chapters = chapterButtons.map((button) => ({ title: button.dataset.title, start: Number(button.dataset.start) }));
 
-const book = player.dataset.book;
 const duration = Number(player.dataset.duration);
 const speedKey = "aloud.speed";
 
@@ -31,10 +32,10 @@ let frame = 0;
 let toastTimer = 0;
 
 const starts = player.dataset.parts.split(" ").map(Number);
-const source = new Source(audio, book, starts, (sentence) => {
+const source = new Source(audio, player.dataset.audioAddress, starts, (sentence) => {
   find("[data-message]").textContent = sentence;
 });
-const progress = new Progress(audio, source, player.dataset, (seconds) => {
+const progress = player.dataset.book && new Progress(audio, source, player.dataset, (seconds) => {
   if (linkedSecond() !== null) return;
   show(seconds);
   source.seek(seconds);
@@ -90,8 +91,10 @@ function showPlaying() {
   const play = find("[data-play]");
   play.toggleAttribute("data-on", playing);
   play.setAttribute("aria-label", playing ? "Pause" : "Play");
-  find("[data-listen] span").textContent = playing ? "Pause" : "Listen";
-  find("[data-listen] use").setAttribute("href", find(`[data-play] .${playing ? "is-on" : "is-off"} use`).getAttribute("href"));
+  const listening = find("[data-listen]");
+  if (!listening) return;
+  listening.querySelector("span").textContent = playing ? "Pause" : "Listen";
+  listening.querySelector("use").setAttribute("href", find(`[data-play] .${playing ? "is-on" : "is-off"} use`).getAttribute("href"));
 }
 
 function say(words) {
@@ -115,11 +118,21 @@ function showMarks() {
 
 // What a person does
 
-function seek(seconds) {
+export function seek(seconds) {
   const target = Math.min(Math.max(0, seconds), duration || Infinity);
   show(target);
   source.seek(target);
-  progress.jump(target);
+  if (progress) progress.jump(target);
+}
+
+/** Where in the recording the page is, in seconds. */
+export const here = () => position;
+
+/** Play from a second on, and have the transcript follow. */
+export function playFrom(seconds) {
+  seek(seconds);
+  transcript.follow();
+  source.play();
 }
 
 function mute() {
@@ -199,7 +212,7 @@ seekBar.addEventListener("focus", () => tellPosition(position));
 speed.addEventListener("change", () => {
   setSpeed(Number(speed.value));
   write(speedKey, JSON.stringify([speed.dataset.speed, speed.value]));
-  progress.keepSpeed(Number(speed.value));
+  if (progress) progress.keepSpeed(Number(speed.value));
 });
 volume.addEventListener("input", () => {
   audio.volume = Number(volume.value);
@@ -258,7 +271,7 @@ function linkedSecond() {
 }
 
 function firstPosition() {
-  const start = linkedSecond() ?? (progress.first < duration - 5 ? progress.first : 0);
+  const start = linkedSecond() ?? (progress?.first < duration - 5 ? progress.first : 0);
   return duration ? Math.min(start, duration) : start;
 }
 
@@ -281,25 +294,24 @@ function tellSystem() {
   navigator.mediaSession.setActionHandler("pause", () => audio.pause());
 }
 
-async function loadTranscript() {
-  const message = find("[data-transcript-message]");
+/** Show the transcript as it is now, or why there is none; resolves to its segments. */
+export async function loadTranscript() {
   try {
-    const content = await fetchJson(`/api/v1/audiobooks/${book}/transcript?format=json`);
-    if (!content.segments.length && !content.gaps.length) {
-      message.textContent = "Nobody speaks in this recording.";
-      return;
-    }
-    transcript.fill(content, chapters);
+    const content = await fetchJson(`${player.dataset.transcriptAddress}?format=json`);
+    if (content.segments.length || content.gaps.length) transcript.fill(content, chapters);
+    else transcript.tell("Nobody speaks in this recording.");
     find("[data-timing]").hidden = content.timing !== "estimated";
     transcript.show(position);
+    return content.segments;
   } catch (error) {
     if (!(error instanceof RefusedError || error instanceof TypeError)) throw error;
-    message.textContent = error instanceof RefusedError ? error.message : "The transcript could not be loaded.";
+    transcript.tell(error instanceof RefusedError ? error.message : "The transcript could not be loaded.");
+    return [];
   }
 }
 
 player.hidden = false;
-find("[data-listen]").hidden = false;
+find("[data-listen]")?.removeAttribute("hidden");
 new ResizeObserver(() => {
   document.documentElement.style.setProperty("--player-height", `${player.offsetHeight}px`);
 }).observe(player);
@@ -318,4 +330,6 @@ showMarks();
 tellSystem();
 show(firstPosition());
 source.open(position);
-loadTranscript();
+
+/** The segments of the transcript, once it is shown. */
+export const loaded = loadTranscript();

@@ -30,12 +30,12 @@ export class Source {
   #position = 0;
 
   /**
-   * `starts` are the seconds at which the book's files begin. `onTrouble(sentence)` is called when the
-   * recording cannot be had, and with "" when it can again.
+   * `address` gives the links, `starts` are the seconds at which the recording's files begin.
+   * `onTrouble(sentence)` is called when the recording cannot be had, and with "" when it can again.
    */
-  constructor(audio, bookId, starts, onTrouble) {
+  constructor(audio, address, starts, onTrouble) {
     this.#audio = audio;
-    this.#address = `/api/v1/audiobooks/${bookId}/stream?redirect=false`;
+    this.#address = `${address}?redirect=false`;
     this.#starts = starts;
     this.#onTrouble = onTrouble;
     audio.addEventListener("error", () => this.#recover());
@@ -49,12 +49,12 @@ export class Source {
     });
   }
 
-  /** Where in the whole book the recording is, in seconds. */
+  /** Where in the whole recording it is, in seconds. */
   get time() {
     return this.#loading ? this.#position : this.#starts[this.#part] + this.#audio.currentTime;
   }
 
-  /** Whether this is the last of the book's files. */
+  /** Whether this is the last of the files. */
   get isLast() {
     return this.#part + 1 >= this.#starts.length;
   }

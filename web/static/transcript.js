@@ -19,6 +19,7 @@ export class TranscriptView {
   #now = { segment: -1, token: -1, element: null };
   #following = true;
   #roving = null;
+  #observer = null;
   #calm = matchMedia("(prefers-reduced-motion: reduce)");
 
   /** `seek(seconds)` is called when a person picks a word. */
@@ -26,13 +27,32 @@ export class TranscriptView {
     this.#pane = pane;
     this.#followButton = followButton;
     this.#seek = seek;
+    this.#listen();
   }
 
-  /** Show a transcript; `chapters` are `{title, start}` in seconds. */
+  /** Show a sentence in place of a transcript. */
+  tell(sentence) {
+    this.#clear();
+    const note = document.createElement("p");
+    note.className = "quiet";
+    note.textContent = sentence;
+    this.#pane.replaceChildren(note);
+  }
+
+  #clear() {
+    this.#observer?.disconnect();
+    this.#timeline = null;
+    this.#segments = [];
+    this.#now = { segment: -1, token: -1, element: null };
+    this.#roving = null;
+  }
+
+  /** Show a transcript in place of the one before; `chapters` are `{title, start}` in seconds. */
   fill(transcript, chapters) {
+    this.#clear();
     this.#timeline = new Timeline(transcript.segments);
     const items = layOut(transcript.segments, transcript.gaps ?? [], chapters);
-    const observer = new IntersectionObserver((entries) => this.#splitNearView(entries), {
+    this.#observer = new IntersectionObserver((entries) => this.#splitNearView(entries), {
       root: this.#pane,
       rootMargin: "800px 0px",
     });
@@ -41,8 +61,7 @@ export class TranscriptView {
       blocks.push(this.#buildBlock(items.slice(from, from + BLOCK_PARAGRAPHS)));
     }
     this.#pane.replaceChildren(...blocks);
-    for (const block of blocks) observer.observe(block);
-    this.#listen();
+    for (const block of blocks) this.#observer.observe(block);
   }
 
   /** Mark what is said at `time`; keeps it in view as long as the view follows. */
