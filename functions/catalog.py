@@ -69,6 +69,10 @@ class BookList(BaseModel):
     next_cursor: str | None
     total: int
     facets: dict[str, list[FacetValue]] | None = Field(None, description="By the name of the filter.")
+    facets_are_floor: bool | None = Field(
+        None,
+        description="Whether so many books were found that the counts of the facets are the least there are.",
+    )
 
 
 class Highlights(BaseModel):
@@ -186,6 +190,7 @@ def _page(call: Call[None, Any], page: Page, **more: Any) -> Reply:
     rest: dict[str, Any] = {"next_cursor": call.next_cursor(page.after), "total": page.total, **more}
     if page.facets is not None:
         rest["facets"] = {kind: [asdict(value) for value in values] for kind, values in page.facets.items()}
+        rest["facets_are_floor"] = page.is_floor
     content = f'{{"items":[{",".join(page.items)}],{json.dumps(rest)[1:]}'
     return Reply(content, etag=f"catalog-{page.revision}")
 

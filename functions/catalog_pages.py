@@ -8,7 +8,7 @@ import azure.functions as func
 from pydantic import Field, ValidationError
 
 from core.catalog.index import Filters, Sort
-from core.catalog.index.filters import TERM_KINDS
+from core.catalog.index.schema import TERM_KINDS
 from core.catalog.models import BookSummary
 from core.errors import InvalidError, NotFoundError
 from functions.catalog import FoundBook, read_term
@@ -85,6 +85,7 @@ async def page_search(visit: Visit) -> func.HttpResponse:
         searched=found.words,
         chosen=chosen,
         offered=offered,
+        is_floor=found.is_floor,
         kept=[(name, getattr(wish, name)) for name in _KEPT if getattr(wish, name) is not None],
         after=place is not None,
         more=more and wish.address(after=more),

@@ -12,6 +12,7 @@ from core.caller import Caller
 from core.catalog.access import check_manages, check_visible, is_visible, manages, may_hear
 from core.catalog.covers import read_cover, write_cover
 from core.catalog.index import CatalogPublisher, CatalogReader, Filters, Page, Sort, query
+from core.catalog.index.counts import Counts
 from core.catalog.index.suggest import Suggestion, suggest
 from core.catalog.listing import Addresses, list_addresses
 from core.catalog.models import (
@@ -83,6 +84,7 @@ class Catalog:
         self._queues = queues
         self._media = media
         self.picks = Picks(reader)
+        self._counts = Counts()
 
     async def close(self) -> None:
         """Give back what the index holds on this instance."""
@@ -102,7 +104,9 @@ class Catalog:
         """Return published books in an order, after a place that an earlier page gave."""
         wanted = filters or Filters()
         return await self._reader.ask(
-            lambda database: query.browse(database, wanted, sort, limit, after, with_facets=with_facets),
+            lambda database: query.browse(
+                database, wanted, sort, limit, after, with_facets=with_facets, counts=self._counts
+            ),
             Page(facets={} if with_facets else None),
         )
 
@@ -120,7 +124,7 @@ class Catalog:
         wanted = filters or Filters()
         return await self._reader.ask(
             lambda database: query.search(
-                database, text, wanted, limit, after, sort=sort, with_facets=with_facets
+                database, text, wanted, limit, after, sort=sort, with_facets=with_facets, counts=self._counts
             ),
             Page(facets={} if with_facets else None),
         )

@@ -9,7 +9,14 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict
 
 from core.catalog.folding import fold, other_forms, plain_words, separate
-from core.catalog.index.schema import HEAD_COLUMNS, TEXT_COLUMNS, UNKNOWN, read_fact, write_fact
+from core.catalog.index.schema import (
+    HEAD_COLUMNS,
+    TEXT_COLUMNS,
+    UNKNOWN,
+    number_after,
+    read_fact,
+    write_fact,
+)
 from core.catalog.models import BookDetail, BookSummary, name_id
 
 _PRIOR_RATING, _PRIOR_COUNT = 3.5, 5
@@ -186,11 +193,12 @@ class Change:
         row = run.execute("SELECT term, name FROM terms WHERE kind = ? AND id = ?", (term.kind, term.id))
         known = row.fetchone()
         if known is None:
-            number = run.execute(
-                "INSERT INTO terms VALUES (NULL, ?, ?, ?, ?, 0)",
-                (term.kind, term.id, term.name, title_key(term.name)),
-            ).lastrowid
-            assert number is not None
+            (last,) = run.execute("SELECT coalesce(max(term), 0) FROM terms").fetchone()
+            number = number_after(last, term.kind)
+            run.execute(
+                "INSERT INTO terms VALUES (?, ?, ?, ?, ?, 0)",
+                (number, term.kind, term.id, term.name, title_key(term.name)),
+            )
             if term.kind in ("author", "narrator", "series", "genre"):
                 self._name(number, term.name)
         else:

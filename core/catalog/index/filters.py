@@ -8,10 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from core.catalog.folding import fold
 from core.catalog.index.documents import name_key, span_of, title_key
-from core.catalog.index.schema import UNKNOWN, read_fact
+from core.catalog.index.schema import TERM_KINDS, UNKNOWN, read_fact
 
 Sort = Literal["newest", "popular", "rating", "title", "duration", "price"]
-TERM_KINDS = ("genre", "author", "narrator", "series", "tag", "language", "publisher")
 
 _Name = Annotated[str | None, Field(min_length=1, max_length=200)]
 _Seconds = Annotated[float | None, Field(ge=0, le=UNKNOWN - 1, allow_inf_nan=False)]
@@ -20,6 +19,8 @@ _Date = Annotated[str | None, Field(pattern=r"^[0-9]{4}(-[0-9]{2}){0,2}$")]
 
 _DESCENDING = frozenset({"newest", "popular", "rating"})
 _FEW = 2000
+_PROBE = 2  # what it costs to ask of a book whether it has a term, where to read one of a term's books is 1
+_BOOKS = "CROSS JOIN books b ON b.book = d.book"
 
 
 class Filters(BaseModel):
@@ -66,21 +67,39 @@ class Narrowed:
         ]
         return " AND ".join([*terms, *self.conditions]) or "1"
 
+    @property
+    def is_all(self) -> bool:
+        """Whether every book passes."""
+        return not (self.is_empty or self.terms or self.conditions)
+
+    @property
+    def everything(self) -> tuple[str, tuple[object, ...]]:
+        """A query for the numbers of all books that pass, and its values."""
+        if not self.terms:
+            return f"SELECT b.book FROM books b WHERE {self.clause}", self.values
+        source, clause = self.gathered
+        return f"SELECT d.book FROM {source} WHERE {clause}", self.values
+
+    @property
+    def gathered(self) -> tuple[str, str]:
+        """FROM and WHERE that begin with the books of the smallest term, `d`, and have the table `books` only
+        where a condition asks it."""
+        (first, _), *others = self.terms
+        terms = [
+            f"EXISTS (SELECT 1 FROM book_terms x WHERE x.term = {term} AND x.book = d.book)"
+            for term, _ in others
+        ]
+        source = f"book_terms d {_BOOKS}" if self.conditions else "book_terms d"
+        return source, " AND ".join([f"d.term = {first}", *terms, *self.conditions])
+
     def count(self, database: sqlite3.Connection) -> int:
         """Return how many books pass; known without counting where at most one term is asked for."""
         if self.is_empty:
             return 0
         if not self.conditions and len(self.terms) < 2:
             return self.terms[0][1] if self.terms else read_fact(database, "books")
-        if not self.terms:
-            query = f"SELECT count(*) FROM books b WHERE {self.clause}"
-        else:
-            rest = Narrowed(self.conditions, self.values, self.terms[1:], is_empty=False).clause
-            query = (
-                "SELECT count(*) FROM book_terms d CROSS JOIN books b ON b.book = d.book "
-                f"WHERE d.term = {self.terms[0][0]} AND {rest}"
-            )
-        (count,) = database.execute(query, self.values).fetchone()
+        query, values = self.everything
+        (count,) = database.execute(f"SELECT count(*) FROM ({query})", values).fetchone()
         return int(count)
 
 
@@ -142,10 +161,15 @@ def order(sort: Sort) -> tuple[str, str, str]:
     return sort, "DESC" if descending else "ASC", "<" if descending else ">"
 
 
-def drive(narrowed: Narrowed) -> tuple[str, str]:
-    """Return FROM and WHERE for a sorted list: a few books are sorted, many are met in order."""
-    if narrowed.terms and narrowed.terms[0][1] <= _FEW:
-        rest = Narrowed(narrowed.conditions, narrowed.values, narrowed.terms[1:], is_empty=False)
-        source = "book_terms d CROSS JOIN books b ON b.book = d.book"
-        return source, f"d.term = {narrowed.terms[0][0]} AND {rest.clause}"
+def drive(database: sqlite3.Connection, narrowed: Narrowed, total: int, limit: int) -> tuple[str, str]:
+    """Return FROM and WHERE for a page of a sorted list of `total` books, whichever meets fewer books.
+
+    Either those of the smallest term are gathered and sorted, or all are met in order until a page is full.
+    """
+    if narrowed.terms:
+        books = read_fact(database, "books")
+        met_in_order = min(books, limit * books // max(total, 1))
+        if narrowed.terms[0][1] + total < _PROBE * met_in_order:
+            source, clause = narrowed.gathered
+            return source if narrowed.conditions else f"{source} {_BOOKS}", clause
     return "books b", narrowed.clause

@@ -5,17 +5,15 @@ What a person typed never reaches MATCH as it is: every word is quoted, and word
 
 import base64
 import hashlib
-import html
-import re
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import log1p
 
-from core.catalog.folding import SEPARATOR, fold, plain_words, separate, words
+from core.catalog.folding import fold, plain_words, separate, words
 from core.catalog.index.documents import title_key
 from core.catalog.index.filters import Narrowed
-from core.catalog.index.schema import TEXT_COLUMNS
+from core.catalog.index.highlighting import Wanted
 from core.catalog.index.spelling import correct
 
 _WORDS = 12
@@ -30,9 +28,6 @@ _TEXT_WEIGHTS = f"{_HEAD_WEIGHTS}, 1.0, 0.7"
 _BROAD_SHARE = 0.1
 _BROAD_BOOKS = 200
 _RARE_MATCHES = 3
-_MARKED = {column: name for column, name in enumerate(TEXT_COLUMNS) if name != "forms"}
-_SNIPPETS = frozenset({"summary", "description"})
-_SNIPPET_BEFORE, _SNIPPET_LENGTH = 40, 180
 
 _EXACT_TITLE, _TITLE_BEGINS, _FAME = 1000.0, 6.0, 0.15
 
@@ -63,7 +58,7 @@ class Match:
     has_more: bool
     total: int
     expression: str
-    wanted: re.Pattern[str]
+    wanted: Wanted
     words: str | None = None
     in_heads: bool = False
 
@@ -130,7 +125,7 @@ def find_matches(
                 break
     total = max(total, len(found.known))
     return _cut(
-        database, found, limit, seen, Match([], [], False, total, used, wanted_words(asked), said, in_heads)
+        database, found, limit, seen, Match([], [], False, total, used, _wanted(asked), said, in_heads)
     )
 
 
@@ -290,56 +285,10 @@ def code_of(book_id: str) -> str:
     return base64.urlsafe_b64encode(digest).decode()
 
 
-def wanted_words(asked: Sequence[Asked]) -> re.Pattern[str]:
-    """Return what to mark in folded texts for words that were searched; an unfinished one to its end."""
+def _wanted(asked: Sequence[Asked]) -> Wanted:
+    """Return what to mark for words that were searched; an unfinished one to its end."""
     equal = {part for word in asked for phrase in word.phrases for part in plain_words(phrase)}
     beginnings = {
         plain_words(phrase)[-1] for word in asked if word.is_prefix for phrase in word.phrases if phrase
     }
-    parts = [rf"{re.escape(word)}[^\W_]*" for word in sorted(beginnings) if len(word) > 1]
-    parts += [re.escape(word) for word in sorted(equal)]
-    return re.compile(rf"(?<![^\W_])(?:{'|'.join(parts)})(?![^\W_])")
-
-
-def highlight(
-    database: sqlite3.Connection, wanted: re.Pattern[str], books: Sequence[int]
-) -> dict[int, dict[str, str]]:
-    """Return, for each book, the texts that have found words in them: HTML, the words in <mark>."""
-    columns = ", ".join(f"c{column}" for column in _MARKED)
-    marks = ", ".join("?" * len(books))
-    rows = database.execute(f"SELECT id, {columns} FROM texts_content WHERE id IN ({marks})", books)
-    found = {}
-    for book, *texts in rows:
-        marked = {}
-        for name, text in zip(_MARKED.values(), texts, strict=True):
-            shown = _mark(text, wanted, name in _SNIPPETS) if text else None
-            if shown is not None:
-                marked[name] = shown
-        found[book] = marked
-    return found
-
-
-def _mark(text: str, wanted: re.Pattern[str], as_snippet: bool) -> str | None:
-    """Mark the words of a text, or of the stretch of it that begins a little before the first one."""
-    folded = fold(text)
-    if len(folded) != len(text):  # a letter that folds to two: fold each by itself, to the first of them
-        folded = "".join((fold(letter) or letter)[0] for letter in text)
-    hits = [match.span() for match in wanted.finditer(folded)]
-    if not hits:
-        return None
-    at, end = 0, len(text)
-    if as_snippet:
-        begin = max(0, hits[0][0] - _SNIPPET_BEFORE)
-        at = text.find(" ", begin, hits[0][0]) + 1 or begin if begin else 0
-        end = min(end, at + _SNIPPET_LENGTH)
-        end = max(text.rfind(" ", hits[0][1], end), hits[0][1]) if end < len(text) else end
-    parts = ["…" if at else ""]
-    for first, last in hits:
-        if last <= end:
-            parts += [
-                html.escape(text[at:first], quote=False),
-                f"<mark>{html.escape(text[first:last])}</mark>",
-            ]
-            at = last
-    parts += [html.escape(text[at:end], quote=False), "…" if end < len(text) else ""]
-    return "".join(parts).replace(SEPARATOR, "").replace("</mark><mark>", "")
+    return Wanted(tuple(equal), tuple(word for word in beginnings if len(word) > 1))

@@ -12,42 +12,34 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from core.catalog.folding import SEPARATOR
-from core.catalog.index.filters import TERM_KINDS, Filters, Sort, drive, narrow, order
-from core.catalog.index.matching import Match, find_matches, highlight
+from core.catalog.index.counts import Counts
+from core.catalog.index.facets import COUNTED_BOOKS, Facets, count_facets, list_facets
+from core.catalog.index.filters import Filters, Narrowed, Sort, drive, narrow, order
+from core.catalog.index.highlighting import highlight
+from core.catalog.index.matching import Match, find_matches
 from core.catalog.index.schema import TEXT_COLUMNS, read_fact
 from core.errors import InvalidError
 
 _SUMMARY = TEXT_COLUMNS.index("summary")
-_FACET_VALUES = 10
-_FACET_TERMS = 3000
 _RELATED_TERM_BOOKS = 3000
 _SERIES_BOOKS = 500
+_as_json = json.JSONEncoder(ensure_ascii=False).encode
 _KIND_WEIGHT = {"series": 4.0, "author": 3.0, "narrator": 1.5, "tag": 1.0, "genre": 1.0}
-
-
-@dataclass(frozen=True)
-class Facet:
-    """One value that the found books can be narrowed by, and how many would be left."""
-
-    id: str
-    name: str
-    count: int
-
-
-Facets = dict[str, list[Facet]]
 
 
 @dataclass(frozen=True)
 class Page:
     """Books as JSON, how many there are in all, and where the next page begins (None: this was the last).
 
-    `words` are those that were searched, where they are not the ones that were asked for.
+    `words` are those that were searched, where they are not the ones that were asked for. With `is_floor`
+    there are more books than were counted for the facets, whose numbers are the least there are.
     """
 
     items: list[str] = field(default_factory=list)
     total: int = 0
     after: Any = None
     facets: Facets | None = None
+    is_floor: bool = False
     words: str | None = None
     revision: int = 0
 
@@ -78,16 +70,19 @@ def browse(
     after: Any = None,
     *,
     with_facets: bool = False,
+    counts: Counts | None = None,
 ) -> Page:
     """Return a page of books in an order. The place of a page is that of the book before it, whatever has
     come or gone since. Raises InvalidError for a place in another order."""
     place = _check_place(after, sort)
+    counts = counts or Counts()
     revision = read_fact(database, "revision")
     narrowed = narrow(database, filters)
     if narrowed.is_empty:
         return Page(revision=revision, facets={} if with_facets else None)
+    total = counts.totals.find((revision, narrowed), lambda: narrowed.count(database))
     column, direction, comparison = order(sort)
-    source, clause = drive(narrowed)
+    source, clause = drive(database, narrowed, total, limit)
     bound, start = (f"AND (b.{column}, b.id) {comparison} (?, ?)", place) if place else ("", ())
     rows = database.execute(
         f"SELECT b.book, b.{column}, b.id FROM {source} WHERE {clause} {bound} "
@@ -97,15 +92,24 @@ def browse(
     shown = rows[:limit]
     return Page(
         items=list(read_cards(database, [row[0] for row in shown]).values()),
-        total=narrowed.count(database),
+        total=total,
         after=[sort, *shown[-1][1:]] if len(rows) > limit else None,
-        facets=_facets(database, f"SELECT b.book FROM {source} WHERE {clause}", narrowed.values)
-        if with_facets and (narrowed.terms or narrowed.conditions)
-        else _all_facets(database)
-        if with_facets
-        else None,
+        facets=_facets_of(database, counts, revision, narrowed) if with_facets else None,
+        is_floor=with_facets and not narrowed.is_all and total > COUNTED_BOOKS,
         revision=revision,
     )
+
+
+def _facets_of(database: sqlite3.Connection, counts: Counts, revision: int, narrowed: Narrowed) -> Facets:
+    if narrowed.is_all:
+        return list_facets(database)
+    return _facets(database, counts, revision, *narrowed.everything)
+
+
+def _facets(
+    database: sqlite3.Connection, counts: Counts, revision: int, query: str, values: tuple[object, ...]
+) -> Facets:
+    return counts.facets.find((revision, query, values), lambda: count_facets(database, query, values))
 
 
 def search(
@@ -117,6 +121,7 @@ def search(
     *,
     sort: Sort | None = None,
     with_facets: bool = False,
+    counts: Counts | None = None,
 ) -> Page:
     """Return the books that fit a text, the best first, or in an order.
 
@@ -132,34 +137,30 @@ def search(
     match = find_matches(database, text, narrowed, limit, seen)
     if match is None:
         return nothing
+    query, values = match.everything(narrowed)
     if sort is not None:
-        return _search_in_order(database, match, narrowed, sort, limit, after, revision, with_facets)
-    following = None
-    if match.has_more:
-        following = ["relevance", "".join(sorted(seen | set(match.codes)))]
+        books, following = _put_in_order(database, query, values, sort, limit, after)
+    else:
+        books, following = match.books, None
+        if match.has_more:
+            following = ["relevance", "".join(sorted(seen | set(match.codes)))]
     return Page(
-        items=_with_highlights(database, match, match.books),
+        items=_with_highlights(database, match, books),
         total=match.total,
         after=following,
-        facets=_facets(database, *match.everything(narrowed)) if with_facets else None,
+        facets=_facets(database, counts or Counts(), revision, query, values) if with_facets else None,
+        is_floor=with_facets and match.total > COUNTED_BOOKS,
         words=match.words,
         revision=revision,
     )
 
 
-def _search_in_order(
-    database: sqlite3.Connection,
-    match: Match,
-    narrowed: Any,
-    sort: Sort,
-    limit: int,
-    after: Any,
-    revision: int,
-    with_facets: bool,
-) -> Page:
+def _put_in_order(
+    database: sqlite3.Connection, query: str, values: tuple[object, ...], sort: Sort, limit: int, after: Any
+) -> tuple[list[int], list[Any] | None]:
+    """Return the next books of a query in an order, and where the page after them begins."""
     place = _check_place(after, sort)
     column, direction, comparison = order(sort)
-    query, values = match.everything(narrowed)
     bound, start = (f"WHERE (b.{column}, b.id) {comparison} (?, ?)", place) if place else ("", ())
     rows = database.execute(
         f"SELECT b.book, b.{column}, b.id FROM ({query}) m JOIN books b ON b.book = m.book {bound} "
@@ -167,14 +168,7 @@ def _search_in_order(
         (*values, *start, limit + 1),
     ).fetchall()
     shown = rows[:limit]
-    return Page(
-        items=_with_highlights(database, match, [row[0] for row in shown]),
-        total=match.total,
-        after=[sort, *shown[-1][1:]] if len(rows) > limit else None,
-        facets=_facets(database, query, values) if with_facets else None,
-        words=match.words,
-        revision=revision,
-    )
+    return [row[0] for row in shown], [sort, *shown[-1][1:]] if len(rows) > limit else None
 
 
 def _check_place(after: Any, sort: str) -> tuple[Any, ...]:
@@ -208,16 +202,13 @@ def read_cards(database: sqlite3.Connection, books: Sequence[int]) -> dict[int, 
 
 def _quote(text: str) -> str:
     """Write an indexed text as JSON, as it was before it was indexed."""
-    return json.dumps(text.replace(SEPARATOR, "") or None, ensure_ascii=False)
+    return _as_json(text.replace(SEPARATOR, "") or None)
 
 
 def _with_highlights(database: sqlite3.Connection, match: Match, books: list[int]) -> list[str]:
     marked = highlight(database, match.wanted, books)
     cards = read_cards(database, books)
-    return [
-        f'{card[:-1]},"highlights":{json.dumps(marked.get(book, {}), ensure_ascii=False)}}}'
-        for book, card in cards.items()
-    ]
+    return [f'{card[:-1]},"highlights":{_as_json(marked.get(book, {}))}}}' for book, card in cards.items()]
 
 
 def find_detail(database: sqlite3.Connection, book_id: str) -> bytes | None:
@@ -319,33 +310,3 @@ def find_term(
     numbers = [book for (book,) in books]
     entry = TermEntry(row[0], row[1], row[2], read_fact(database, "revision"))
     return entry, list(read_cards(database, numbers).values())
-
-
-def _facets(database: sqlite3.Connection, query: str, values: Sequence[object]) -> Facets:
-    """Count what the books of a query can be narrowed by; the most frequent of each kind."""
-    rows = database.execute(
-        f"WITH found AS MATERIALIZED ({query}), counted AS (SELECT x.term, count(*) AS n FROM found "
-        "JOIN book_terms x ON x.book = found.book GROUP BY x.term ORDER BY n DESC LIMIT ?) "
-        "SELECT t.kind, t.id, t.name, c.n FROM counted c JOIN terms t ON t.term = c.term "
-        "ORDER BY c.n DESC, t.folded, t.id",
-        (*values, _FACET_TERMS),
-    )
-    facets: Facets = {kind: [] for kind in TERM_KINDS}
-    for kind, term_id, name, count in rows:
-        if len(facets[kind]) < _FACET_VALUES:
-            facets[kind].append(Facet(term_id, name, count))
-    return facets
-
-
-def _all_facets(database: sqlite3.Connection) -> Facets:
-    """The same for the whole catalog, whose counts are kept."""
-    return {
-        kind: [
-            Facet(*row)
-            for row in database.execute(
-                "SELECT id, name, books FROM terms WHERE kind = ? ORDER BY books DESC LIMIT ?",
-                (kind, _FACET_VALUES),
-            )
-        ]
-        for kind in TERM_KINDS
-    }

@@ -7,10 +7,11 @@ with any change here or in what `documents` writes.
 import sqlite3
 from pathlib import Path
 
-FORMAT = "v2"
+FORMAT = "v3"
 UNKNOWN = 2**53
 """Sorts what is not known (a length, a price) behind all that is."""
 
+TERM_KINDS = ("genre", "author", "narrator", "series", "tag", "language", "publisher")
 HEAD_COLUMNS = ("title", "subtitle", "authors", "narrators", "series", "tags", "forms")
 TEXT_COLUMNS = (*HEAD_COLUMNS, "summary", "description")
 _TOKENS = 'tokenize="unicode61 remove_diacritics 2"'
@@ -92,6 +93,16 @@ def connect_reader(path: Path) -> sqlite3.Connection:
     database.execute("PRAGMA query_only = ON")
     database.execute("PRAGMA cache_size = -8000")  # mapped into memory it is no faster and counts as ours
     return database
+
+
+def number_after(last: int, kind: str) -> int:
+    """Return the number of a new term; its last three bits are the kind, which facets need of many."""
+    return ((last >> 3) + 1 << 3) + TERM_KINDS.index(kind)
+
+
+def kind_of(term: int) -> str:
+    """Return the kind of the term with this number."""
+    return TERM_KINDS[term & 7]
 
 
 def read_fact(database: sqlite3.Connection, name: str) -> int:

@@ -63,9 +63,10 @@ def _titles_from(database: sqlite3.Connection, key: str) -> list[tuple[int, str,
 
 def _titles_with(database: sqlite3.Connection, expression: str) -> list[tuple[int, str, str]]:
     return database.execute(
-        "SELECT b.popular, b.id, json_extract(c.card, '$.title') FROM "
-        "(SELECT rowid FROM heads WHERE heads MATCH ? ORDER BY rank LIMIT ?) h "
-        "JOIN books b ON b.book = h.rowid JOIN cards c ON c.book = b.book "
-        "ORDER BY b.popular DESC LIMIT 50",
+        "SELECT h.popular, h.id, json_extract(c.card, '$.title') FROM "
+        "(SELECT b.popular, b.id, b.book FROM "
+        "(SELECT rowid FROM heads WHERE heads MATCH ? ORDER BY rank LIMIT ?) f "
+        "CROSS JOIN books b ON b.book = f.rowid ORDER BY b.popular DESC LIMIT 50) h "
+        "CROSS JOIN cards c ON c.book = h.book",
         (f"{{title forms}} : ({expression})", _CONSIDERED),
     ).fetchall()

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from core.catalog.index import Filters, Sort, documents, query
+from core.catalog.index import Filters, Sort, documents, facets, query
+from core.catalog.index.counts import Counts, Kept
 from core.catalog.index.documents import Document
 from core.catalog.index.suggest import suggest
 from core.catalog.models import Book, Money, PersonName, SeriesPlace
@@ -98,6 +99,70 @@ def test_filters_hold_for_a_search_and_facets_count_what_is_left(shelf: sqlite3.
         assert find(shelf, "moors", genre=name).total == count
     assert titles_of(find(shelf, "moors", author="charlotte bronte")) == []
     assert titles_of(find(shelf, "moors", author="Emily Bronte")) == ["Wuthering Heights"]
+
+
+def test_facets_of_very_many_books_are_the_least_there_are(
+    shelf: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask() -> tuple[query.Page, query.Page]:
+        return (
+            query.browse(shelf, Filters(language="en"), "newest", 5, with_facets=True),
+            find_all("the"),
+        )
+
+    def find_all(text: str) -> query.Page:
+        return query.search(shelf, text, Filters(), 5, with_facets=True)
+
+    exact = ask()
+    assert not any(page.is_floor for page in exact)
+    monkeypatch.setattr(query, "COUNTED_BOOKS", 40)
+    monkeypatch.setattr(facets, "COUNTED_BOOKS", 40)
+    for page, full in zip(ask(), exact, strict=True):
+        assert page.is_floor
+        assert page.total == full.total > 40
+        assert page.items == full.items
+        assert page.facets is not None and full.facets is not None
+        true = {facet.id: facet.count for facet in full.facets["language"]}
+        assert sum(facet.count for facet in page.facets["language"]) == 40
+        assert all(facet.count <= true[facet.id] for facet in page.facets["language"])
+    whole = query.browse(shelf, Filters(), "newest", 5, with_facets=True)
+    assert not whole.is_floor, "the numbers of the whole catalog are kept"
+    assert whole.facets is not None
+    assert sum(facet.count for facet in whole.facets["language"]) > 40
+
+
+def test_what_was_counted_before_holds_for_its_revision_alone() -> None:
+    books = [make_book(f"Night {n}", genres=("Poetry",), language="en") for n in range(6)]
+    database = build(IN_MEMORY, books)
+    counts = Counts()
+
+    def ask() -> list[int]:
+        found = query.browse(
+            database, Filters(genre="poetry", language="en"), "title", 2, with_facets=True, counts=counts
+        )
+        searched = query.search(database, "night", Filters(), 2, with_facets=True, counts=counts)
+        assert found.facets is not None and searched.facets is not None
+        return [found.total, found.facets["genre"][0].count, searched.facets["genre"][0].count]
+
+    assert ask() == ask() == [6, 6, 6]
+    documents.apply(database, [Document(id=books[0].id, book=None)], 2)
+    assert ask() == ask() == [5, 5, 5]
+    database.close()
+
+
+def test_no_more_is_remembered_than_there_is_room_for() -> None:
+    kept: Kept[int] = Kept(2)
+    counted: list[int] = []
+
+    def find(number: int) -> int:
+        def count() -> int:
+            counted.append(number)
+            return number
+
+        return kept.find(number, count)
+
+    assert [find(n) for n in (1, 2, 1, 3, 1, 2)] == [1, 2, 1, 3, 1, 2]
+    assert counted == [1, 2, 3, 2]
 
 
 def test_a_search_can_be_put_in_another_order(shelf: sqlite3.Connection) -> None:
