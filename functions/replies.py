@@ -27,6 +27,14 @@ Fields = tuple[tuple[str, str], ...]
 
 _log = logging.getLogger("aloud.http")
 
+_USUAL = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "strict-origin-when-cross-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+}
+
 
 @dataclass(frozen=True)
 class Reply:
@@ -124,17 +132,11 @@ def finish(
     """Add the headers that every response has, and log the request in one line."""
     settings = services().settings
     headers = response.headers
+    given = {name.lower() for name, _ in headers}
+    headers.extend({name: value for name, value in _USUAL.items() if name.lower() not in given})
     headers["X-Request-Id"] = request_id
-    headers["X-Content-Type-Options"] = "nosniff"
-    if "Referrer-Policy" not in headers:
-        headers["Referrer-Policy"] = "strict-origin-when-cross-origin"
-    headers["Cross-Origin-Opener-Policy"] = "same-origin"
     if settings.public_base_url.startswith("https:"):
         headers["Strict-Transport-Security"] = "max-age=31536000; includeSubDomains"
-    if "Cache-Control" not in headers:
-        headers["Cache-Control"] = "no-store"
-    if "Content-Security-Policy" not in headers:
-        headers["Content-Security-Policy"] = "default-src 'none'; frame-ancestors 'none'"
     if settings.server_timing:
         storage = f"{calls.count} calls in {calls.rounds} rounds"
         headers["Server-Timing"] = f'total;dur={seconds * 1000:.1f}, storage;desc="{storage}"'

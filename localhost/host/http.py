@@ -146,9 +146,8 @@ async def _send(request: web.Request, reply: Datum) -> web.StreamResponse:
                 headers.add("Set-Cookie", line)
     response = web.StreamResponse(status=status, headers=headers)
     await response.prepare(request)
-    if body and request.method != "HEAD" and status not in (204, 304):
-        await response.write(body)
-    await response.write_eof()
+    has_body = request.method != "HEAD" and status not in (204, 304)
+    await response.write_eof(body if has_body else b"")
     return response
 
 
