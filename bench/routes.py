@@ -11,6 +11,7 @@ import azure.functions as func
 import pyotp
 
 from bench.rows import Limit, Row
+from core.catalog.index.pointer import POINTER
 from core.ids import new_id
 from tests.aloud import Aloud
 from tests.audio import make_audio, make_png
@@ -129,7 +130,7 @@ async def _make_book(aloud: Aloud) -> dict[str, Any]:
     )
     await aloud.upload("bench.mp3", audio)
     await aloud.wait_for("bench.mp3", "ready")
-    index = aloud.blobs.get_blob_client("catalog", "v2/pointer.json")
+    index = aloud.blobs.get_blob_client("catalog", POINTER)
     async with asyncio.timeout(30):
         while not await index.exists():
             await asyncio.sleep(0.1)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from core.catalog.index import CatalogReader, Filters, publish, query
-from core.catalog.index.pointer import POINTER, Pointer
+from core.catalog.index.pointer import BASES, POINTER, Pointer
 from core.catalog.index.refresh import Question
 from core.catalog.models import Book
 from core.catalog.store import Change
@@ -228,7 +228,7 @@ async def test_old_files_are_removed_but_for_the_last_five(house: House) -> None
     await house.add("Book")
     for _ in range(7):
         await house.publisher.rebuild()
-    names = [name async for name in house.container.names("v2/base-")]
+    names = [name async for name in house.container.names(BASES)]
     assert len(names) == 5
     assert (await pointer(house)).base.file in names
 
