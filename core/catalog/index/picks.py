@@ -10,6 +10,7 @@ from core.catalog.index.query import read_cards
 from core.catalog.models import Pick, PickKind, Taste
 
 _BOOKS_OF_PERSON = 3
+_BOOKS_OF_GENRE = 50  # about as many are looked at before enough are new to somebody
 _Found = tuple[int, PickKind, str]
 
 
@@ -138,7 +139,7 @@ def _by_people(shelf: _Shelf, people: Sequence[str]) -> Iterator[_Found]:
 def _of_genre(shelf: _Shelf, genre: str) -> Iterator[_Found]:
     narrowed = narrow(shelf.database, Filters(genre=genre))
     if not narrowed.is_empty:
-        source, clause = drive(narrowed)
+        source, clause = drive(shelf.database, narrowed, narrowed.count(shelf.database), _BOOKS_OF_GENRE)
         rows = shelf.database.execute(
             f"SELECT b.book, b.work FROM {source} WHERE {clause} ORDER BY b.popular DESC, b.id DESC",
             narrowed.values,
