@@ -55,13 +55,11 @@ class Forgetting:
     async def sweep(self) -> None:
         """Forget what is over. What is cut off, or does not fit into a night, is due the next."""
         await self._throttles.sweep()
-        async for stored in self._sign_ins.until(DueSignIn, now()):
-            if await self._throttles.forget_sign_ins(stored.value.address_key):
-                await self._sign_ins.done(stored)
+        await self._sign_ins.work_off(
+            DueSignIn, now(), lambda due: self._throttles.forget_sign_ins(due.address_key)
+        )
         await self._sweep_opened()
-        async for due in self._sessions.until(DueSession, now()):
-            await self._look_at(due.value)
-            await self._sessions.done(due)
+        await self._sessions.work_off(DueSession, now(), self._look_at)
 
     async def _sweep_opened(self) -> None:
         """Look at the sessions of the days that are just over, which the audit names, the oldest first."""
@@ -75,16 +73,17 @@ class Forgetting:
                 await self._look_at(DueSession(user_id=entry.target, session_id=entry.detail))
             await self._store.note_swept_sessions(seen)
 
-    async def _look_at(self, due: DueSession) -> None:
-        """Forget a session that has ended; one that was renewed is looked at again when it should have."""
+    async def _look_at(self, due: DueSession) -> bool:
+        """Forget a session that has ended; one that was renewed is due again when it should have."""
         found = await self._store.session(due.user_id, due.session_id)
         if found is None:
-            return
+            return True
         session, user = found
         if session.value.is_alive_of(user.value):
             await self._sessions.note(due, due.session_id, session.value.expires_at + _DAY)
         else:
             await self._store.forget_session(session)
+        return True
 
 
 def _midnight(at: datetime) -> datetime:

@@ -338,23 +338,19 @@ class Orders:
         )
 
     async def sweep(self) -> None:
-        """See to what is due: send again for what is still open, forget requests after their days.
+        """See to what is due: send again for what is still open, forget requests after their days."""
+        await self._due.work_off(DueOrder, now(), self._look_at)
 
-        What is cut off is due the next night.
-        """
-        async for stored in self._due.until(DueOrder, now()):
-            order = await self._store.find_order(stored.value.order_id)
-            if order is None or not (order.value.is_open or await self._store.has_letters(order.value)):
-                await self._take_off(stored, order is not None)
-            else:
-                await self._send(order.value.id, 0)
-
-    async def _take_off(self, stored: Stored[DueOrder], is_there: bool) -> None:
-        due = stored.value
-        if due.voucher is not None and not is_there:
+    async def _look_at(self, due: DueOrder) -> bool:
+        """Tell whether nothing is left to do of an order; what is kept for longer is due again later."""
+        stored = await self._store.find_order(due.order_id)
+        if stored is not None and (stored.value.is_open or await self._store.has_letters(stored.value)):
+            await self._send(due.order_id, 0)
+            return False
+        if stored is None and due.voucher is not None:
             await self._vouchers.release(due.voucher, due.order_id)
         if due.request_key is not None:
             request = await self._store.find_request(owner_of(due.order_id), due.request_key)
             if request is not None:
                 await self._due.note(due, due.order_id, request.value.at + REQUEST_LIFE)
-        await self._due.done(stored)
+        return True
