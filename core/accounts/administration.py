@@ -1,13 +1,16 @@
 """What administrators do to accounts: find them, give roles, close and reopen."""
 
 from collections.abc import Callable
+from contextlib import suppress
 
-from core.accounts.models import User
+from core.accounts.models import FormerAdministrators, User
 from core.accounts.store import AccountStore
 from core.caller import Caller, Origin, Role
 from core.errors import ConflictError, NotFoundError
 from core.ids import now
 from core.operations.service import Operations
+
+_FORMER = ("administrators", "former")
 
 
 class Administration:
@@ -41,9 +44,9 @@ class Administration:
             raise ConflictError("You cannot take this role from yourself; another administrator can.")
         user = (await self._store.user(user_id)).value
         if "admin" in wanted:
-            await self._store.return_role(user_id)
+            await self._return_role(user_id)
         elif "admin" in self._roles_of(user):
-            await self._store.take_role(admin.user_id, user_id)
+            await self._take_role(admin.user_id, user_id)
         await self._operations.record("user.roles-set", admin.user_id, user_id, origin, ", ".join(wanted))
         return await self._store.change_user(user_id, lambda user: user.model_copy(update={"roles": wanted}))
 
@@ -56,7 +59,7 @@ class Administration:
         if user_id == admin.user_id:
             raise ConflictError("You cannot close your own account here.")
         if "admin" in self._roles_of((await self._store.user(user_id)).value):
-            await self._store.take_role(admin.user_id, user_id)
+            await self._take_role(admin.user_id, user_id)
         await self._operations.record("user.disabled", admin.user_id, user_id, origin)
 
         def close(user: User) -> User | None:
@@ -69,7 +72,7 @@ class Administration:
     async def reopen(self, admin: Caller, user_id: str, origin: Origin) -> User:
         """Let a closed account sign in again. Raises NotFoundError."""
         if "admin" in self._roles_of((await self._store.user(user_id)).value):
-            await self._store.return_role(user_id)
+            await self._return_role(user_id)
         await self._operations.record("user.enabled", admin.user_id, user_id, origin)
         return await self._store.change_user(
             user_id, lambda user: user.model_copy(update={"disabled_at": None})
@@ -82,9 +85,35 @@ class Administration:
             raise NotFoundError(f"No account has the address {email}.")
         user = owner.value
         if role == "admin":
-            await self._store.return_role(user.id)
+            await self._return_role(user.id)
         nowhere = Origin(address="", request_id="")
         await self._operations.record("user.roles-set", None, user.id, nowhere, f"{role} added by command")
         return await self._store.change_user(
             user.id, lambda u: u.model_copy(update={"roles": tuple(dict.fromkeys((*u.roles, role)))})
         )
+
+    # Who was one
+
+    async def _take_role(self, admin_id: str, user_id: str) -> None:
+        """Note that an administrator is about to take the role from another.
+
+        Of two who do it to each other at once, one is first. Raises ConflictError for the other.
+        """
+
+        def note(former: FormerAdministrators) -> FormerAdministrators:
+            if admin_id in former.user_ids:
+                raise ConflictError("Another administrator has taken this role from you, or is about to.")
+            return FormerAdministrators(user_ids=tuple(dict.fromkeys((*former.user_ids, user_id))))
+
+        with suppress(ConflictError):  # it is there
+            await self._store.accounts.insert(FormerAdministrators(), *_FORMER)
+        await self._store.accounts.update(FormerAdministrators, *_FORMER, note)
+
+    async def _return_role(self, user_id: str) -> None:
+        """Note that somebody is about to be an administrator again, or for the first time."""
+
+        def note(former: FormerAdministrators) -> FormerAdministrators:
+            return FormerAdministrators(user_ids=tuple(one for one in former.user_ids if one != user_id))
+
+        with suppress(NotFoundError):  # nobody ever was in it
+            await self._store.accounts.update(FormerAdministrators, *_FORMER, note)

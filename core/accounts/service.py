@@ -6,6 +6,7 @@ from datetime import timedelta
 from pydantic import TypeAdapter, ValidationError
 
 from core.accounts.administration import Administration
+from core.accounts.doors import Doors
 from core.accounts.factors import SecondFactors
 from core.accounts.forgetting import Forgetting
 from core.accounts.google import GoogleTokens
@@ -89,9 +90,8 @@ class Accounts:
         self._backoff = Backoff(settings)
         self.registration = Registration(settings, store, throttles, links, queues, operations)
         self.linking = Linking(store, self.registration, proofs, notices, google, operations)
-        self.sessions = Sessions(
-            settings, store, throttles, proofs, self._forgetting, self.linking, tokens, operations
-        )
+        doors = Doors(store, throttles, self._forgetting, operations)
+        self.sessions = Sessions(settings, store, throttles, doors, proofs, self.linking, tokens, operations)
         self.recovery = Recovery(store, throttles, proofs, links, notices, queues, operations)
         self.factors = SecondFactors(store, proofs, sealer, notices, operations)
         self.profiles = Profiles(store, pictures)

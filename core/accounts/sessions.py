@@ -5,14 +5,14 @@ from datetime import datetime, timedelta
 
 from pydantic import BaseModel
 
-from core.accounts.forgetting import Forgetting
+from core.accounts.doors import Doors
 from core.accounts.linking import Linking
 from core.accounts.models import Session, SessionKind, Tokens, User
 from core.accounts.passwords import hash_password, is_outdated, verify_password
 from core.accounts.proofs import Proofs
 from core.accounts.sealing import seal_with, unseal_with
 from core.accounts.store import AccountStore
-from core.accounts.throttles import SIGN_IN, Throttles
+from core.accounts.throttles import Throttles
 from core.accounts.tokens import (
     AccessTokens,
     hash_secret,
@@ -30,16 +30,14 @@ from core.errors import (
     MfaRequiredError,
     NotFoundError,
     StaleError,
-    ThrottledError,
     UnauthenticatedError,
 )
-from core.ids import fingerprint, new_id, normalise_email, now
+from core.ids import new_id, now
 from core.operations.service import Operations
 from core.settings import Settings
 from core.storage.tables import Stored
 
 _RACES = 50
-_NOBODY = fingerprint("nobody")  # read in place of a person who is not there, to take as long
 _DEVICE_CHARACTERS = 200
 _KNOWN_ADDRESSES = 5
 
@@ -63,8 +61,8 @@ class Sessions:
         settings: Settings,
         store: AccountStore,
         throttles: Throttles,
+        doors: Doors,
         proofs: Proofs,
-        forgetting: Forgetting,
         linking: Linking,
         tokens: AccessTokens,
         operations: Operations,
@@ -77,8 +75,8 @@ class Sessions:
         self._grace = timedelta(seconds=settings.refresh_grace_seconds)
         self._store = store
         self._throttles = throttles
+        self._doors = doors
         self._proofs = proofs
-        self._forgetting = forgetting
         self._linking = linking
         self._tokens = tokens
         self._operations = operations
@@ -91,12 +89,12 @@ class Sessions:
         Raises UnauthenticatedError, the same for every wrong address or password; after a right password
         MfaRequiredError, MfaInvalidError, EmailUnverifiedError or AccountDisabledError; ThrottledError.
         """
-        user = await self._check_password(email, password, origin)
+        user = await self._doors.open(email, password, origin)
         return self._tokens_of(*await self._open(user, mfa_code, "api", origin, password=password))
 
     async def open_site_session(self, email: str, password: str, mfa_code: str | None, origin: Origin) -> str:
         """Open a session for a browser and return its cookie's value. Raises as `log_in`."""
-        user = await self._check_password(email, password, origin)
+        user = await self._doors.open(email, password, origin)
         return _cookie_of(*await self._open(user, mfa_code, "site", origin, password=password))
 
     async def log_in_with_google(self, id_token: str, mfa_code: str | None, origin: Origin) -> Tokens:
@@ -110,50 +108,6 @@ class Sessions:
         if mfa_code is not None:
             await self._proofs.count(found.value.id)
         return self._tokens_of(*await self._open(found, mfa_code, "api", origin, google=identity.subject))
-
-    async def _check_password(self, email: str, password: str, origin: Origin) -> Stored[User]:
-        """Return whose password this is, after two rounds of storage calls, whoever it is.
-
-        Each try is counted before the password is looked at, for the address and for the account, so that
-        no number of tries side by side gets past the limits. Tries before the last sign-in do not count. A
-        stranger who uses up the account's tries does not lock its owner out: a network address from which
-        the owner has signed in has as many of its own.
-        """
-        door, seen = await asyncio.gather(self._store.door(email), self._throttles.seen_from(origin.address))
-        self._throttles.check_from(seen)
-        user_id = _NOBODY if door.claim is None else door.claim.value.user_id
-
-        async def last_login() -> datetime | None:
-            user = await self._store.find_user(user_id)
-            return None if user is None else user.value.last_login_at
-
-        async def count() -> None:
-            limit = self._throttles.per_account
-            try:
-                await self._throttles.note(door.key, SIGN_IN, door.attempts, limit, last_login)
-            except ThrottledError:
-                user = await self._store.find_user(user_id)
-                if user is None or origin.address not in user.value.addresses:
-                    raise
-                kind = f"{SIGN_IN}-{fingerprint(origin.address)}"
-                await self._throttles.note(door.key, kind, None, limit, last_login)
-
-        found, _, _ = await asyncio.gather(
-            self._store.find_user(user_id),
-            count(),
-            self._throttles.note_from(origin.address, seen),
-        )
-        if found is not None and (found.value.email != normalise_email(email) or found.value.erasing_at):
-            found = None
-        password_hash = found.value.password_hash if found else None
-        if not await verify_password(password, password_hash) or found is None:
-            target = found.value.id if found else "unknown"
-            await asyncio.gather(
-                self._operations.record("session.refused", None, target, origin, "password"),
-                self._forgetting.note_refusal(door.key),
-            )
-            raise UnauthenticatedError("The address or the password is not right.")
-        return found
 
     async def _open(
         self,

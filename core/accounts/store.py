@@ -11,7 +11,6 @@ from core.accounts.models import (
     Attempts,
     Claim,
     Export,
-    FormerAdministrators,
     Joined,
     Link,
     LinkPurpose,
@@ -30,8 +29,6 @@ _CLAIM = "account"
 _USER = "user"
 _JOINED = "joined"
 _ORDER = "order_"
-_ADMINISTRATORS = "administrators"
-_FORMER = "former"
 _CLAIM_LIFE = timedelta(hours=1)
 SWEEP_SECONDS = 7200  # by then no request is under way, and the hour of its claim is over
 _SIGN_IN = "sign-in"
@@ -88,32 +85,6 @@ class AccountStore:
         rows, following = await self._users.newest(Joined, _JOINED, limit, after)
         found = await asyncio.gather(*(self.find_user(row.user_id) for row in rows))
         return [stored.value for stored in found if stored is not None], following
-
-    # Administrators
-
-    async def take_role(self, admin_id: str, user_id: str) -> None:
-        """Note that an administrator is about to take the role from another.
-
-        Of two who do it to each other at once, one is first. Raises ConflictError for the other.
-        """
-
-        def note(former: FormerAdministrators) -> FormerAdministrators:
-            if admin_id in former.user_ids:
-                raise ConflictError("Another administrator has taken this role from you, or is about to.")
-            return FormerAdministrators(user_ids=tuple(dict.fromkeys((*former.user_ids, user_id))))
-
-        with suppress(ConflictError):  # it is there
-            await self.accounts.insert(FormerAdministrators(), _ADMINISTRATORS, _FORMER)
-        await self.accounts.update(FormerAdministrators, _ADMINISTRATORS, _FORMER, note)
-
-    async def return_role(self, user_id: str) -> None:
-        """Note that somebody is about to be an administrator again, or for the first time."""
-
-        def note(former: FormerAdministrators) -> FormerAdministrators:
-            return FormerAdministrators(user_ids=tuple(one for one in former.user_ids if one != user_id))
-
-        with suppress(NotFoundError):  # nobody ever was in it
-            await self.accounts.update(FormerAdministrators, _ADMINISTRATORS, _FORMER, note)
 
     # Addresses
 
