@@ -280,7 +280,7 @@ def build(settings: Settings, account: StorageAccount | None = None) -> Services
             "index": finish.index,
         },
     )
-    recordings = Recordings(jobs, progress, tasks, announced, private)
+    recordings = Recordings(jobs, progress, tasks, announced, private, workshop)
     tasks.forget = recordings.forget
     private_drops = PrivateDrops(settings, jobs, steps, progress, queues, tasks, announced, recorded)
     drops = Drops(settings, jobs, steps, queues, catalog, uploads, announced)

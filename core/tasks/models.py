@@ -146,6 +146,7 @@ class Task(BaseModel):
         None, description="Where in `private` the forms of the transcript begin, while nobody has changed it."
     )
     heard_job_id: str | None = Field(None, description="The job whose words are in the history.")
+    heard_prefix: str | None = Field(None, description="Where in `private` the forms of those words begin.")
     is_edited: bool = Field(False, description="A person has changed the prompts since they were heard.")
     version: int = 1
     kept_bytes: int = Field(0, description="Of the passages of all versions.")

@@ -289,7 +289,12 @@ class Tasks:
         def take(task: Task) -> Versions:
             if task.job_id != heard.job_id or task.heard_job_id == heard.job_id:
                 return []
-            facts = {"heard_job_id": heard.job_id, "language": heard.language, "coverage": heard.coverage}
+            facts = {
+                "heard_job_id": heard.job_id,
+                "heard_prefix": heard.transcript_prefix,
+                "language": heard.language,
+                "coverage": heard.coverage,
+            }
             fields = {**_fields(prompts), "transcript_prefix": heard.transcript_prefix, "is_edited": False}
             new = _next(task, **facts, **fields, kept_bytes=task.kept_bytes + prompts.size)
             versions = [(new, _version(new, "transcribed", None))]

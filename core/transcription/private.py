@@ -19,8 +19,9 @@ from core.transcription.models import Job, Part
 from core.transcription.progress import Progress
 from core.transcription.store import JobStore
 from core.transcription.target import Recording
-from core.transcription.transcript import Segment, Transcript, to_json
+from core.transcription.transcript import Transcript
 from core.transcription.uploads import Uploads
+from core.transcription.workshop import Workshop
 
 _LINK_LIFE = timedelta(minutes=30)
 _LOOK_SECONDS = 0.5
@@ -97,12 +98,14 @@ class Recordings:
         tasks: Tasks,
         announced: Uploads,
         private: Container,
+        workshop: Workshop,
     ) -> None:
         self._store = store
         self._progress = progress
         self._tasks = tasks
         self._announced = announced
         self._private = private
+        self._workshop = workshop
 
     # What owners ask
 
@@ -122,8 +125,8 @@ class Recordings:
     async def transcript(self, owner_id: str, task_id: str, form: TranscriptForm) -> tuple[bytes, str]:
         """Return the passages in one of the forms of a transcript, and the task's name.
 
-        As the model gave it, with the times of words where it has them, until a person has changed it.
-        Raises NotFoundError; ConflictError while there is none.
+        As the model gave it, with the times of words where it has them; of what a person has changed, only
+        what has stayed the same. Raises NotFoundError; ConflictError while there is none.
         """
         task = await self._tasks.task(owner_id, task_id)
         if task.transcript_prefix is not None:
@@ -131,8 +134,11 @@ class Recordings:
         if task.prompts_blob is None:
             reason = f": {task.reason}" if task.reason else "."
             raise ConflictError(f"This task has no transcript yet{reason}")
+        from core.transcription.passages import write_passages
+
         prompts = (await self._tasks.show(owner_id, task_id)).prompts
-        return await asyncio.to_thread(_render, task, prompts, form), task.name
+        heard = None if task.heard_prefix is None else await self._private.read(f"{task.heard_prefix}.json")
+        return await self._workshop.do_heavy(write_passages, task, prompts, heard, form), task.name
 
     async def delete(self, owner_id: str, ids: Sequence[str]) -> None:
         """Delete tasks, and end what is under way for them. Raises NotFoundError naming one not there."""
@@ -165,38 +171,3 @@ class Recordings:
                 break
             await asyncio.sleep(_LOOK_SECONDS)
         return await self._tasks.show(owner_id, task_id)
-
-
-def _render(task: Task, prompts: Sequence[Prompt], form: TranscriptForm) -> bytes:
-    """Write passages that a person has changed as a transcript; their times may overlap."""
-    from core.transcription import formats
-
-    ordered = sorted(prompts, key=lambda prompt: (prompt.start_seconds, prompt.index))
-    segments = tuple(
-        Segment(
-            index=index,
-            start_seconds=prompt.start_seconds,
-            end_seconds=prompt.end_seconds,
-            text=prompt.text,
-            timing="estimated",
-        )
-        for index, prompt in enumerate(ordered)
-    )
-    last = max((segment.end_seconds for segment in segments), default=0.0)
-    transcript = Transcript(
-        language=task.language,
-        duration_seconds=max(task.duration_seconds or 0.0, last),
-        timing="estimated",
-        coverage=1.0,
-        gaps=(),
-        segments=segments,
-    )
-    match form:
-        case "json":
-            return to_json(transcript)
-        case "txt":
-            return formats.to_txt(transcript).encode()
-        case "srt":
-            return formats.to_srt(transcript).encode()
-        case "vtt":
-            return formats.to_vtt(transcript).encode()

@@ -331,5 +331,7 @@ tellSystem();
 show(firstPosition());
 source.open(position);
 
+transcript.tell("Loading the transcript…");
+
 /** The segments of the transcript, once it is shown. */
 export const loaded = loadTranscript();
