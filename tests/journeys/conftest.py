@@ -6,7 +6,7 @@ from typing import Any
 import pytest_asyncio
 from playwright.async_api import Browser
 
-from tests.browser import WATCH_POLICY, OpenPage, Tab, run_chromium
+from tests.browser import OpenPage, Profile, Tab, run_chromium
 
 
 @pytest_asyncio.fixture(scope="session")
@@ -15,12 +15,18 @@ async def browser() -> AsyncIterator[Browser]:
         yield running
 
 
-@pytest_asyncio.fixture
-async def open_page(browser: Browser) -> AsyncIterator[OpenPage]:
-    """Opens an address in a fresh browser profile."""
-    contexts = []
+@pytest_asyncio.fixture(scope="session")
+async def profiles() -> dict[bool, Profile]:
+    """Those that tests share, with and without scripts."""
+    return {}
 
-    async def open_fresh(
+
+@pytest_asyncio.fixture
+async def open_page(browser: Browser, profiles: dict[bool, Profile]) -> AsyncIterator[OpenPage]:
+    """Opens an address in an empty browser profile."""
+    more = []
+
+    async def open_empty(
         url: str,
         width: int = 1280,
         height: int = 860,
@@ -28,19 +34,16 @@ async def open_page(browser: Browser) -> AsyncIterator[OpenPage]:
         cookie: Any = None,
         scripts: bool = True,
     ) -> Tab:
-        context = await browser.new_context(
-            viewport={"width": width, "height": height}, storage_state=state, java_script_enabled=scripts
-        )
-        contexts.append(context)
-        if cookie is not None:
-            await context.add_cookies([cookie])
-        await context.add_init_script(WATCH_POLICY)
-        tab = Tab(await context.new_page())
-        tab.page.on("console", tab.note)
-        tab.page.on("pageerror", lambda error: tab.complaints.append(str(error)))
-        await tab.page.goto(url)
-        return tab
+        profile = profiles.get(scripts)
+        if profile is None or profile.is_taken:
+            profile = await Profile.make(browser, scripts=scripts)
+            if profiles.setdefault(scripts, profile) is not profile:
+                more.append(profile)
+        return await profile.open(url, width, height, state, cookie)
 
-    yield open_fresh
-    for context in contexts:
-        await context.close()
+    yield open_empty
+    for profile in more:
+        await profile.context.close()
+    for profile in profiles.values():
+        if profile.is_taken:
+            await profile.leave()
