@@ -1,4 +1,4 @@
-"""Kills a flow at every storage call that it makes, and looks at what it leaves behind."""
+"""Kills a flow at every write that it makes to the storage, and looks at what it leaves behind."""
 
 import asyncio
 import itertools
@@ -22,19 +22,18 @@ T = TypeVar("T")
 
 
 class Fault:
-    """A watch of storage calls that ends the process at the `number`-th: before it is sent, or unheard.
+    """A watch of storage calls that ends the process at the `number`-th write: before it is sent, or unheard.
 
     `place` says where that was. Requests that are on their way at that moment still arrive, as they may in
     life, so that what the crash leaves does not change under the eyes of whoever looks; then `gone` is set.
     None of the tasks that made them goes on, and nothing is sent any more.
     """
 
-    def __init__(self, number: int, unheard: bool, reads: bool = True) -> None:
+    def __init__(self, number: int, unheard: bool) -> None:
         self.place: str | None = None
         self.gone = asyncio.Event()
         self._number = number
         self._unheard = unheard
-        self._reads = reads
         self._seen = 0
         self._on_their_way = 0
 
@@ -42,10 +41,10 @@ class Fault:
     async def watch(self, method: str, url: str) -> AsyncIterator[None]:
         if self.place is not None:
             raise Crash(self.place)
-        counts = self._reads or method != "GET"
-        self._seen += counts
-        is_it = counts and self._seen == self._number
-        call = f"call {self._seen}, {method} {url}"
+        changes = method not in ("GET", "HEAD")
+        self._seen += changes
+        is_it = changes and self._seen == self._number
+        call = f"write {self._seen}, {method} {url}"
         if is_it and not self._unheard:
             self.place = f"before {call}"
             await self._stop()
@@ -75,16 +74,15 @@ async def crash_everywhere(
     check_done: Callable[[S, T], Awaitable[object]],
     *,
     in_sequence: bool = False,
-    reads: bool = True,
 ) -> list[str]:
-    """Run `act` on fresh data with a crash before and after each of its storage calls; return the places.
+    """Run `act` on fresh data with a crash before and after each write to the storage; return the places.
 
     `build` joins the product on a storage account with this watch. One build lives through it all: there
     `prepare` makes the data of one run, `check` sees what a crash has left, `repeat` does what people do
     next, and `check_done` sees the end. The last run of each kind crashes nowhere and has to end well.
-    What they raise has a note of where the crash was. A flow whose calls go one by one, `in_sequence`, is not
-    crashed before each as well: what that leaves is what the crash after the one before has left.
-    Nor, without `reads`, after what has changed nothing.
+    What they raise has a note of where the crash was. A crash around a read leaves what the one around the
+    write before it has left. So does one before a write, where calls go one by one and to nothing but the
+    storage, `in_sequence`.
     """
     places: list[str] = []
     survivor = build(None)
@@ -92,7 +90,7 @@ async def crash_everywhere(
         for unheard in (True,) if in_sequence else (False, True):
             for number in itertools.count(1):
                 data = await prepare(survivor)
-                fault = Fault(number, unheard, reads)
+                fault = Fault(number, unheard)
                 try:
                     await _run_until_crash(build, fault, act, data)
                     if fault.place is not None:

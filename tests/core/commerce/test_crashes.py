@@ -126,7 +126,7 @@ async def test_a_checkout_cut_off_that_nobody_repeats_ends_by_its_message(start:
 
     once = method != "simulated"  # the calls before the provider's are the same
     places = await crash_everywhere(start, want, act, pay, settle_by_message, check_done, in_sequence=once)
-    assert len(places) >= 8
+    assert len(places) >= 7
 
 
 @pytest.mark.parametrize("method", ["simulated", "simulated-decline"])
@@ -147,7 +147,7 @@ async def test_a_checkout_cut_off_goes_on_when_it_is_repeated(start: Start, meth
 
     once = method != "simulated"
     places = await crash_everywhere(start, want, act, nothing, act, check_done, in_sequence=once)
-    assert len(places) >= 8
+    assert len(places) >= 7
 
 
 async def test_a_settlement_cut_off_is_finished_by_the_next(start: Start) -> None:
@@ -167,7 +167,7 @@ async def test_a_settlement_cut_off_is_finished_by_the_next(start: Start) -> Non
         assert await shop.in_cart(case.buyer) == []
 
     places = await crash_everywhere(start, prepare, act, nothing, act, check_done, in_sequence=True)
-    assert len(places) >= 6
+    assert len(places) >= 3
 
 
 async def test_a_cancellation_cut_off_is_finished_by_the_next(start: Start) -> None:
@@ -186,7 +186,7 @@ async def test_a_cancellation_cut_off_is_finished_by_the_next(start: Start) -> N
         assert len(await shop.in_cart(case.buyer)) == 2
 
     places = await crash_everywhere(start, prepare, act, nothing, act, check_done, in_sequence=True)
-    assert len(places) >= 6
+    assert len(places) >= 5
 
 
 @pytest.mark.parametrize("repeated_by", ["the message", "the administrator"])

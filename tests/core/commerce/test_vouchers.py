@@ -200,7 +200,7 @@ async def test_reserving_cut_off_anywhere_is_nothing_or_all(start: Build) -> Non
     assert (
         len(
             await crash_everywhere(
-                start, prepare, buy, check, give_back, check_done, in_sequence=True, reads=False
+                start, prepare, buy, check, give_back, check_done, in_sequence=True
             )
         )
         >= 2

@@ -193,4 +193,4 @@ async def test_wherever_it_is_cut_off_a_repeat_ends_it_and_the_books_balance(azu
     def build(watch: Watch | None) -> Cashier:
         return Cashier(azurite, table, watch)
 
-    assert len(await crash_everywhere(build, prepare, act, check, act, check_done)) > 8
+    assert len(await crash_everywhere(build, prepare, act, check, act, check_done)) >= 8

@@ -67,17 +67,17 @@ async def test_a_flow_that_can_be_cut_anywhere_passes(build: Build) -> None:
         build, prepare, register_claim_last, check, register_claim_last, check_done
     )
     assert [place.partition(",")[0] for place in places] == [
-        "before call 1",
-        "before call 2",
-        "after call 1",
-        "after call 2",
+        "before write 1",
+        "before write 2",
+        "after write 1",
+        "after write 2",
     ]
 
 
 async def test_a_flow_that_leaves_a_half_account_is_found(build: Build) -> None:
     with pytest.raises(AssertionError, match="a half account") as found:
         await crash_everywhere(build, prepare, register_claim_first, check, register_claim_last, check_done)
-    assert "before call 2, P" in found.value.__notes__[0]
+    assert "before write 2, P" in found.value.__notes__[0]
 
 
 async def test_a_flow_that_cannot_be_repeated_is_found(build: Build) -> None:
@@ -87,7 +87,7 @@ async def test_a_flow_that_cannot_be_repeated_is_found(build: Build) -> None:
 
     with pytest.raises(ConflictError) as found:
         await crash_everywhere(build, prepare, register_once, check, register_once, check_done)
-    assert "after call 2" in "".join(found.value.__notes__)
+    assert "after write 2" in "".join(found.value.__notes__)
 
 
 async def test_nothing_of_a_flow_outlives_its_crash(build: Build) -> None:

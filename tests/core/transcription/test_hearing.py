@@ -282,5 +282,5 @@ async def test_a_worker_that_dies_anywhere_leaves_a_chunk_that_is_done_and_one_a
         assert (chunk.status, chunk.flag) == ("done", None)
         assert len(ai.transcriptions) <= 3
 
-    places = await crash_everywhere(start, prepare, act, check, repeat, check_done, in_sequence=True)
+    places = await crash_everywhere(start, prepare, act, check, repeat, check_done)
     assert len(places) >= 10

@@ -234,4 +234,4 @@ async def test_a_deletion_that_is_cut_off_anywhere_leaves_all_or_nothing(azurite
         assert not await kept(services, owner_id, job)
         assert (await services.transcription._store.job(job.id)).status == "cancelled"
 
-    assert await crash_everywhere(start, prepare, act, check, repeat, check_done, reads=False)
+    assert await crash_everywhere(start, prepare, act, check, repeat, check_done)

@@ -162,4 +162,4 @@ async def test_an_arrival_that_is_cut_off_anywhere_is_made_up_for_when_it_is_tol
         job = await services.transcription._store.job(task.job_id)
         assert (job.status, job.previous_job_id) == ("uploaded", None)
 
-    assert await crash_everywhere(start, prepare, act, check, act, check_done, reads=False)
+    assert await crash_everywhere(start, prepare, act, check, act, check_done)
