@@ -174,6 +174,7 @@ async def test_a_killed_host_goes_on_where_it_was(ai: ScriptedAi, tmp_path: Path
     settings = {"CHUNK_SECONDS": str(CHUNK_SECONDS), "CLAIM_SECONDS": "2"}
     settings["AzureFunctionsJobHost__extensions__queues__batchSize"] = "4"
     settings["AzureFunctionsJobHost__extensions__queues__newBatchThreshold"] = "2"
+    settings["AzureFunctionsJobHost__extensions__queues__maxPollingInterval"] = "00:00:02"
     arguments = ("--data", str(tmp_path / "data"), "--port", "0", "--lease", "3")
     async with Aloud.start(*arguments, openai_base_url=ai.base_url, **settings) as first:
         await first.upload("killed.mp3", book(20))

@@ -423,9 +423,7 @@ async def test_a_deletion_cut_off_goes_on_until_all_is_gone(start: Build) -> Non
     async def check_done(instance: Instance, data: tuple[User, Erase]) -> None:
         await check_gone(instance, data[0])
 
-    assert (
-        len(await crash_everywhere(start, prepare, erase, check, erase, check_done, in_sequence=True)) >= 9
-    )
+    assert len(await crash_everywhere(start, prepare, erase, check, erase, check_done, in_sequence=True)) >= 9
 
 
 async def test_only_the_wish_that_counted_is_carried_out_with_one_receipt(start: Build) -> None:

@@ -337,9 +337,7 @@ async def test_buying_a_gift_cut_off_anywhere_is_charged_and_mailed_once_or_not_
         assert await shop.uses_of(voucher) == 1
         assert (await shop.gifts.find(await mailed_code(shop, email))).state == "open"
 
-    places = await crash_everywhere(
-        start, prepare, buy, check, again, check_done, in_sequence=True
-    )
+    places = await crash_everywhere(start, prepare, buy, check, again, check_done, in_sequence=True)
     assert len(places) >= 12
 
 
@@ -391,9 +389,7 @@ async def test_redeeming_cut_off_anywhere_is_nothing_or_all(start: Start) -> Non
         assert (await shop.gifts.find(code)).state == "redeemed"
         assert await shop.owned(bob) == {order.items[0].book_id: "owned"}
 
-    places = await crash_everywhere(
-        start, receive, redeem, check, redeem, check_done, in_sequence=True
-    )
+    places = await crash_everywhere(start, receive, redeem, check, redeem, check_done, in_sequence=True)
     assert len(places) >= 3
 
 
@@ -422,9 +418,7 @@ async def test_a_refund_of_a_redeemed_gift_cut_off_anywhere_is_finished(start: S
         assert charge.refunded == charge.amount
         assert len(await mails(shop, email)) == 1
 
-    places = await crash_everywhere(
-        start, prepare, refund, check, refund, check_done, in_sequence=True
-    )
+    places = await crash_everywhere(start, prepare, refund, check, refund, check_done, in_sequence=True)
     assert len(places) >= 8
 
 

@@ -198,12 +198,7 @@ async def test_reserving_cut_off_anywhere_is_nothing_or_all(start: Build) -> Non
         assert await till.uses(data[0]) == (1, 0, 1)
 
     assert (
-        len(
-            await crash_everywhere(
-                start, prepare, buy, check, give_back, check_done, in_sequence=True
-            )
-        )
-        >= 2
+        len(await crash_everywhere(start, prepare, buy, check, give_back, check_done, in_sequence=True)) >= 2
     )
 
 

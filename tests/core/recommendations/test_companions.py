@@ -171,7 +171,5 @@ async def test_killed_anywhere_a_change_counts_once_when_its_message_comes_again
         assert await app.traces(shelves.people[2], *shelves.books) == []
         assert [await app.counts(book_id) for book_id in shelves.books] == [{}, {}, {}]
 
-    places = await crash_everywhere(
-        start, prepare, act, check, act, check_done, in_sequence=True, reads=False
-    )
+    places = await crash_everywhere(start, prepare, act, check, act, check_done, in_sequence=True)
     assert len(places) >= 5
