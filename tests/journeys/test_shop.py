@@ -85,7 +85,7 @@ async def test_a_cart_filled_before_sign_in_becomes_books_that_play(
     await expect(cart).to_have_accessible_name("Cart")
     await page.get_by_text("Download", exact=False).first.click()
     async with page.expect_download() as loading:
-        await page.get_by_role("link", name="Recording").click()
+        await page.get_by_role("link", name="Recording", exact=True).click()
     assert (await (await loading.value).path()).stat().st_size > 1000
     await page.get_by_label("Into a ZIP").check()
     assert await page.evaluate(BASICS) == []
