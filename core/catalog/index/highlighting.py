@@ -1,14 +1,12 @@
 """Texts of found books with the words in them marked."""
 
 import html
-import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from core.catalog.folding import SEPARATOR, fold
 from core.catalog.index.schema import TEXT_COLUMNS
 
-_MARKED = {column: name for column, name in enumerate(TEXT_COLUMNS) if name != "forms"}
 _SNIPPETS = frozenset({"summary", "description"})
 _SNIPPET_BEFORE, _SNIPPET_LENGTH = 40, 180
 
@@ -44,22 +42,14 @@ def _places(text: str, word: str, *, is_whole: bool) -> Iterator[tuple[int, int]
         at = text.find(word, at + 1)
 
 
-def highlight(
-    database: sqlite3.Connection, wanted: Wanted, books: Sequence[int]
-) -> dict[int, dict[str, str]]:
-    """Return, for each book, the texts that have found words in them: HTML, the words in <mark>."""
-    columns = ", ".join(f"c{column}" for column in _MARKED)
-    marks = ", ".join("?" * len(books))
-    rows = database.execute(f"SELECT id, {columns} FROM texts_content WHERE id IN ({marks})", books)
-    found = {}
-    for book, *texts in rows:
-        marked = {}
-        for name, text in zip(_MARKED.values(), texts, strict=True):
-            shown = _mark(text, wanted, name in _SNIPPETS) if text else None
-            if shown is not None:
-                marked[name] = shown
-        found[book] = marked
-    return found
+def highlight(wanted: Wanted, texts: Sequence[str]) -> dict[str, str]:
+    """Return those of a book's indexed texts that have found words in them: HTML, the words in <mark>."""
+    marked = {}
+    for name, text in zip(TEXT_COLUMNS, texts, strict=True):
+        shown = _mark(text, wanted, name in _SNIPPETS) if text and name != "forms" else None
+        if shown is not None:
+            marked[name] = shown
+    return marked
 
 
 def _mark(text: str, wanted: Wanted, as_snippet: bool) -> str | None:

@@ -206,9 +206,18 @@ def _quote(text: str) -> str:
 
 
 def _with_highlights(database: sqlite3.Connection, match: Match, books: list[int]) -> list[str]:
-    marked = highlight(database, match.wanted, books)
-    cards = read_cards(database, books)
-    return [f'{card[:-1]},"highlights":{_as_json(marked.get(book, {}))}}}' for book, card in cards.items()]
+    columns = ", ".join(f"t.c{column}" for column in range(len(TEXT_COLUMNS)))
+    marks = ", ".join("?" * len(books))
+    rows = database.execute(
+        f"SELECT c.book, c.card, {columns} FROM cards c JOIN texts_content t ON t.id = c.book "
+        f"WHERE c.book IN ({marks})",
+        books,
+    )
+    found = {}
+    for book, card, *texts in rows:
+        highlights = _as_json(highlight(match.wanted, texts))
+        found[book] = f'{card[:-1]},"summary":{_quote(texts[_SUMMARY])},"highlights":{highlights}}}'
+    return [found[book] for book in books]
 
 
 def find_detail(database: sqlite3.Connection, book_id: str) -> bytes | None:
