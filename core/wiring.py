@@ -20,6 +20,7 @@ from core.catalog.service import QUEUE, Catalog, CatalogNews
 from core.catalog.shelves import Shelves
 from core.catalog.stats import StatsStore
 from core.catalog.store import COUNTED, BookStore, ChangeStore
+from core.catalog.succession import Succession
 from core.catalog.work import CatalogWork
 from core.commerce.ownership import Ownership
 from core.commerce.records import Records
@@ -104,10 +105,11 @@ class Services:
 
 
 class _TasksOfPerson:
-    """What a person has transcribed in private: tasks and passages, with every version."""
+    """What a person has transcribed in private: tasks and passages, with every version; and what was sent."""
 
-    def __init__(self, tasks: Tasks) -> None:
+    def __init__(self, tasks: Tasks, uploads: Uploads) -> None:
         self._tasks = tasks
+        self._uploads = uploads
 
     async def holdings(self, user_id: str) -> AsyncIterator[Holding]:
         async for task_id, content in self._tasks.copies(user_id):
@@ -115,6 +117,28 @@ class _TasksOfPerson:
 
     async def erase(self, user_id: str) -> None:
         await self._tasks.erase(user_id)
+        await self._uploads.erase(user_id)
+
+
+class _BooksOfPerson:
+    """What a publisher has brought, which stays without their name, and what all their work has cost."""
+
+    def __init__(self, succession: Succession, versions: VersionStore, operations: Operations) -> None:
+        self._succession = succession
+        self._versions = versions
+        self._budgets = operations.budgets
+
+    async def holdings(self, user_id: str) -> AsyncIterator[Holding]:
+        shown = {"id", "title", "visibility", "processing_status", "created_at"}
+        books = [b.model_dump(mode="json", include=shown) async for b in self._succession.books(user_id)]
+        if books:
+            yield Holding("books.json", json.dumps(books, indent=2, ensure_ascii=False).encode())
+
+    async def erase(self, user_id: str) -> None:
+        async for book in self._succession.books(user_id):
+            await self._versions.forget_author(book.id, user_id)
+        await self._succession.leave(user_id)
+        await self._budgets.forget(user_id)
 
 
 class _FollowsOfPerson:
@@ -329,7 +353,8 @@ def build(settings: Settings, account: StorageAccount | None = None) -> Services
     accounts.holdings.holders = [
         _FollowsOfPerson(follows),
         _ListeningOfPerson(listening),
-        _TasksOfPerson(tasks),
+        _TasksOfPerson(tasks, announced),
+        _BooksOfPerson(Succession(catalog, shelves), versions, operations),
         _RecordsOfPerson(commerce.records),
         _CompanionsOfPerson(recommendations),
         _ChargesOfPerson(charges),  # the last: orders come to their end by what it has taken

@@ -34,7 +34,8 @@ _EXPORTS = 5
 _COMMIT_SECONDS = 120  # by then, a request that was cut off has either committed or never will
 _KEPT = (
     "The log of who did what, with network addresses, is kept, and so is what was sold, as the law on taxes "
-    "wants it. Both have a number in place of you, and not the same one."
+    "wants it. Both have a number in place of you, and not the same one. Books that you have published are "
+    "the shop's from now on, without your name as their publisher."
 )
 
 

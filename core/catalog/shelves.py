@@ -53,6 +53,15 @@ class Shelves:
         places, following = await self._shelves.newest(Place, _shelf(owner_id), limit, after)
         return [place.book_id for place in places], following
 
+    async def clear(self, owner_id: str) -> None:
+        """Forget which books a publisher had."""
+        first = f"{_shelf(owner_id)}_"
+        condition = "PartitionKey ge @first and PartitionKey lt @end"
+        async for stored in self._shelves.each(
+            Place, None, condition=condition, first=first, end=f"{first}~"
+        ):
+            await self._shelves.delete(stored.partition, stored.key)
+
 
 def _shelf(owner_id: str | None) -> str:
     return _ALL if owner_id is None else f"owner-{owner_id}"

@@ -72,6 +72,14 @@ class Budgets:
             if not stored.value.is_settled:
                 yield stored.value
 
+    async def forget(self, owner_id: str) -> None:
+        """Delete a person's months; those of all keep what their work has cost, and not whose it was."""
+        first = f"user-{owner_id}_"
+        condition = "PartitionKey ge @first and PartitionKey lt @end"
+        months = self._table.each(Sum, None, condition=condition, first=first, end=f"{first}~")
+        for partition in {stored.partition async for stored in months}:
+            await self._table.erase(partition)
+
     def limit(self, owner_id: str | None) -> Ceiling:
         """Return what a person, or all, may spend in a month."""
         return self._of_all if owner_id is None else self._of_person

@@ -255,6 +255,11 @@ class Tasks:
 
         await self._store.follow(owner_id, task_id, take)
 
+    async def is_there(self, owner_id: str, task_id: str) -> bool:
+        """Tell whether a person has a task."""
+        found = await self._store.find(owner_id, task_id)
+        return found is not None and found.value.deleted_at is None
+
     async def newest_job(self, owner_id: str, task_id: str) -> str | None:
         """Return the id of the task's newest job; None without one, or where there is no such task."""
         found = await self._store.find(owner_id, task_id)

@@ -9,7 +9,7 @@ from core.settings import Settings
 from core.storage.blobs import BlobFacts, Container
 from core.storage.queues import Queues
 from core.tasks.models import NewTask
-from core.tasks.service import Tasks
+from core.tasks.service import LATE, Tasks
 from core.transcription.drops import (
     GATHER,
     MAX_PARTS,
@@ -70,6 +70,9 @@ class PrivateDrops:
         except NotFoundError:
             return None
         announced = await self._announced.of_task(task_id)
+        if announced and not await self._tasks.is_there(owner_id, task_id):
+            await self._drops.delete_prefix(f"{owner_id}/{task_id}/")
+            return None
         upload = next((upload for upload in announced if upload.blob_name == name), None)
         if upload is not None and upload.part is None:
             return await self._begin(owner_id, task_id, await self._files(owner_id, task_id), traceparent)
@@ -132,6 +135,7 @@ class PrivateDrops:
             return None  # it is under way, or a newer version has come, which is told of by itself
         if not await self._tasks.take_recording(owner_id, task_id, job_id, files[0].file_name):
             await self._progress.advance(job, "cancelled", "The task was deleted.")
+            await self._store.note_removal(job.id, now() + LATE)
             await self._drops.delete_prefix(f"{owner_id}/{task_id}/")
             return None
         await self._steps.drive(job)

@@ -178,7 +178,9 @@ class Uploads:
         if upload.counted == facts.etag:
             return upload.refusal
         refusal = find_mismatch(upload, facts.size)
-        if refusal is None and upload.counted is not None:
+        if not upload.owner_id:
+            refusal = "Who has announced this file has left."
+        elif refusal is None and upload.counted is not None:
             try:
                 await self._reserve(upload.owner_id, upload.size, now())
             except ThrottledError as error:
@@ -237,10 +239,22 @@ class Uploads:
         return [stored.value async for stored in self._table.each(TaskUpload, task_id, _task_key(""))]
 
     async def forget_task(self, task_id: str) -> None:
-        """Forget how the files of a task were called, not that they were announced: they may still come."""
+        """Forget the files of a task, but not that some were announced: they may still come."""
         for upload in await self.of_task(task_id):
             with suppress(NotFoundError):
-                await self._note(upload, file_name="")
+                await self._note(upload, owner_id="", blob_name="", file_name="")
+
+    async def erase(self, owner_id: str) -> None:
+        """Forget whose the files of books were, and how much a person has uploaded.
+
+        What still comes by a link of theirs is not taken.
+        """
+        condition = "RowKey eq @key and owner_id eq @owner"
+        async for stored in self._table.each(
+            BookUpload, None, condition=condition, key=_BOOK, owner=owner_id
+        ):
+            await self._note(stored.value, owner_id="", file_name="")
+        await self._table.erase(f"user-{owner_id}")
 
     async def of_drop(self, blob_name: str) -> BookUpload | None:
         """Return the upload that a dropped file belongs to, None for one that nobody has announced."""

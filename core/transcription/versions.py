@@ -16,7 +16,8 @@ _TRIES = 20
 
 
 class Version(BaseModel):
-    """Row `version_{000001}` of `transcripts`, a partition a book; never changed once it is there.
+    """Row `version_{000001}` of `transcripts`, a partition a book; never changed once it is there, but that
+    its author is forgotten who leaves.
 
     `root` is the machine's version that has the same segments, and `job_id` the job that heard it.
     `timeline` tells recordings apart: a transcript fits only that of which it is. `changes` counts the
@@ -75,6 +76,16 @@ class VersionStore:
                 continue
             return numbered
         raise UnavailableError("The transcript's versions change too often.", retry_after=1)
+
+    async def forget_author(self, book_id: str, author_id: str) -> None:
+        """Forget that these versions are of a person who leaves."""
+
+        def forget(version: Version) -> Version:
+            return version.model_copy(update={"author_id": None})
+
+        for version in await self.all(book_id):
+            if version.author_id == author_id:
+                await self._transcripts.update(Version, book_id, _key(version.number), forget)
 
     async def current(self, book: Book) -> Version | None:
         """Return the version that a book has; one of which nobody took note is noted now."""
