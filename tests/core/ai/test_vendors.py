@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from collections.abc import AsyncIterator
 from typing import Any, get_args
 
@@ -160,7 +161,12 @@ async def test_gemini_hears_in_a_chat(gemini: VendorAi, connected: Connect, prof
     assert call.seconds == pytest.approx(20, abs=0.1)
     assert call.fields["reasoning_effort"] == "low"
     assert call.fields["max_completion_tokens"] == 4_400
-    assert '["Elinor Dashwood", "Norland Park"]' in call.fields["messages"][0]["content"]
+    rules, asked = (message["content"] for message in call.fields["messages"])
+    names = re.search(r"<([\w-]+)>\n(.*)\n</\1>\nWrite down", asked[0]["text"])
+    assert names is not None
+    assert json.loads(names[2]) == ["Elinor Dashwood", "Norland Park"]
+    assert f"between <{names[1]}> and </{names[1]}>" in rules, "the names are marked as data"
+    assert "Elinor" not in rules
     assert (speech.text, speech.words, speech.segments, speech.is_cut_off) == (SAID, (), (), False)
     # thoughts are paid as output, though Gemini counts them in the total only
     assert (speech.usage.input_tokens, speech.usage.output_tokens) == (100, 50)
