@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -21,6 +22,7 @@ from azure.storage.blob.aio import BlobServiceClient
 
 ROOT = Path(__file__).parent.parent
 FINAL = {"ready", "rejected", "transcription_failed", "cancelled"}
+_TOKEN_SECONDS = 600
 QUICK = {
     "AzureFunctionsJobHost__extensions__queues__visibilityTimeout": "00:00:01",
     # the host is told of each message; what it asks for besides is for leases that have run out
@@ -53,6 +55,7 @@ class Aloud:
             self.connection_string, max_single_put_size=512 * 1024, max_block_size=512 * 1024
         )
         self._token: str | None = None
+        self._token_until = 0.0
 
     @classmethod
     @asynccontextmanager
@@ -101,12 +104,13 @@ class Aloud:
         await blob.upload_blob(data, overwrite=True, content_settings=settings)
 
     async def token(self) -> str:
-        """Sign in as the admin and return an access token."""
-        if self._token is None:
+        """Sign in as the admin, again where that was a while ago, and return an access token."""
+        if self._token is None or time.monotonic() > self._token_until:
             credentials = {"email": self.admin_email, "password": self.admin_password}
             async with self.http.post("/api/v1/auth/login", json=credentials) as answer:
                 assert answer.status == 200, await answer.text()
                 self._token = (await answer.json())["access_token"]
+                self._token_until = time.monotonic() + _TOKEN_SECONDS
         return self._token
 
     async def call(

@@ -146,5 +146,42 @@ class BlockReader(io.RawIOBase):
         return self._latest[1]
 
 
+class PatchedReader(io.RawIOBase):
+    """Read-only view of a file in which other bytes stand from `start` on."""
+
+    def __init__(self, source: "Source", start: int, patch: bytes) -> None:
+        super().__init__()
+        self._source = source
+        self._start = start
+        self._patch = patch
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        if whence == io.SEEK_CUR:
+            offset, whence = offset + self._position, io.SEEK_SET
+        self._position = self._source.seek(offset, whence)
+        return self._position
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return exactly `size` bytes, fewer only at the end of the file."""
+        self._source.seek(self._position)
+        content = self._source.read(-1 if size is None else size)
+        begin = self._start - self._position
+        first, stop = max(0, begin), min(len(content), begin + len(self._patch))
+        self._position += len(content)
+        if first >= stop:
+            return content
+        return content[:first] + self._patch[first - begin : stop - begin] + content[stop:]
+
+
 # What a recording may be read from.
-Source = BinaryIO | BlockReader
+Source = BinaryIO | BlockReader | PatchedReader

@@ -67,7 +67,7 @@ def stretch(source: Source, probe: Probe, cut: Cut, rate: int = SAMPLE_RATE) -> 
             place = (cut.byte_start, cut.byte_end, cut.byte_start_seconds)
             yield from decode_slice(source, *place, start, end, rate)
         else:
-            with open_audio(source, probe.container) as (opened, stream):
+            with open_audio(source, probe.container, (start, end)) as (opened, stream):
                 yield from decode(opened, stream, start, end, rate)
     except UnreadableError:
         return

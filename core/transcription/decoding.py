@@ -20,8 +20,10 @@ from numpy.typing import NDArray
 from core.errors import RejectedAudioError
 from core.transcription.audio import SAMPLE_RATE
 from core.transcription.blocks import Source
+from core.transcription.indexes import narrow
 
 Samples = NDArray[np.int16]
+Stretch = tuple[float, float]
 
 CONTAINERS = {"mp3": "mp3", "mov,mp4,m4a,3gp,3g2,mj2": "mp4", "flac": "flac", "ogg": "ogg", "wav": "wav"}
 
@@ -34,7 +36,7 @@ OPENING_SECONDS = 15.0
 # Reading errors in a row, after which the rest of a file is taken for lost.
 _MAX_FAILURES = 100
 
-# A long m4b's index takes over 100 MB once parsed, so only one may be open in the process.
+# An odd mp4's index, of which no part can be given, may take over 100 MB: only one is open in the process.
 _one_mp4 = threading.Lock()
 
 
@@ -59,14 +61,16 @@ class _Hurried:
 
 
 @contextmanager
-def open_container(source: Source, container: str | None = None) -> Iterator[InputContainer]:
+def open_container(
+    source: Source, container: str | None = None, within: Stretch | None = None
+) -> Iterator[InputContainer]:
     """Open a file of the kinds that Aloud reads; without `container` libav tells the kind.
 
-    Raises UnreadableError.
+    What lies outside of `within`, in seconds of the listener's clock, may not be found. Raises
+    UnreadableError.
     """
     source.seek(0)
     head = source.read(12)
-    source.seek(0)
     options = {
         # Playlists and the like would make libav open files and addresses that the upload names.
         "format_whitelist": "mp3,mov,flac,ogg,wav",
@@ -74,8 +78,12 @@ def open_container(source: Source, container: str | None = None) -> Iterator[Inp
         # The full edit list doubles the memory of a long m4b.
         "advanced_editlist": "0",
     }
+    is_mp4 = head[4:8] == b"ftyp"
+    if is_mp4 and within is not None:
+        source = narrow(source, *within)
+    source.seek(0)
     hurried = _Hurried(source)
-    with _one_mp4 if head[4:8] == b"ftyp" else nullcontext():
+    with _one_mp4 if is_mp4 else nullcontext():
         try:
             opened = av.open(hurried, "r", format=container, options=options, metadata_errors="replace")
             hurried.is_open = True
@@ -86,9 +94,11 @@ def open_container(source: Source, container: str | None = None) -> Iterator[Inp
 
 
 @contextmanager
-def open_audio(source: Source, container: str | None = None) -> Iterator[tuple[InputContainer, AudioStream]]:
-    """Open a recording at its first audio stream. Raises UnreadableError."""
-    with open_container(source, container) as opened:
+def open_audio(
+    source: Source, container: str | None = None, within: Stretch | None = None
+) -> Iterator[tuple[InputContainer, AudioStream]]:
+    """Open a recording at its first audio stream; see `open_container`. Raises UnreadableError."""
+    with open_container(source, container, within) as opened:
         if not opened.streams.audio or opened.streams.audio[0].codec_context is None:
             raise UnreadableError("no audio stream, or one that libav has no decoder for")
         yield opened, opened.streams.audio[0]

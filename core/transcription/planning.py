@@ -3,6 +3,7 @@
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import av
@@ -26,6 +27,8 @@ from core.transcription.decoding import (
     seek,
 )
 from core.transcription.loudness import FRAME_SECONDS, level
+
+Open = Callable[[float, float], AbstractContextManager[tuple[InputContainer, AudioStream]]]
 
 _SMOOTHING_SECONDS = 0.3
 _DB_PER_SECOND_AWAY = 0.15
@@ -101,11 +104,12 @@ def plan(
             cuts = _cuts(ends, mp3)
             declared = probe.duration_seconds if _declares_length(source) else mp3.seconds
         else:
-            with open_audio(source, probe.container) as (opened, stream):
-                seconds = _find_end(opened, stream, probe.duration_seconds)
+            with _opener(source, probe.container) as open_at:
+                seconds = _find_end(open_at, probe.duration_seconds)
 
                 def window(start: float, end: float) -> Iterator[Samples]:
-                    return decode(opened, stream, start, end)
+                    with open_at(start, end) as (opened, stream):
+                        yield from decode(opened, stream, start, end)
 
                 cuts = _cuts(_choose(window, seconds, target, tolerance, progress), None)
             declared = probe.duration_seconds or seconds
@@ -181,44 +185,57 @@ def quietest(samples: Samples, start: float, aim: float) -> tuple[float, bool]:
     return round(float(moments[best]) * SAMPLE_RATE) / SAMPLE_RATE, hard
 
 
-def _find_end(opened: InputContainer, stream: AudioStream, declared: float) -> float:
+@contextmanager
+def _opener(source: Source, container: str) -> Iterator[Open]:
+    """Give what opens a recording for a stretch of it: an mp4 each time, to have only a part of its index."""
+    if container == "mp4":
+        yield lambda start, end: open_audio(source, container, (start, end))
+    else:
+        with open_audio(source, container) as opened:
+            yield lambda start, end: nullcontext(opened)
+
+
+def _find_end(open_at: Open, declared: float) -> float:
     """Return when the last sample that can be decoded ends, by trying ever earlier moments."""
     if not declared:
-        base = float(stream.time_base or 0)
-        ends = [(p.pts + (p.duration or 0)) * base for p in packets(opened, stream) if p.pts is not None]
-        if not ends:
-            raise UnreadableError("no packets")
-        return ends[-1] - origin_seconds(opened)
+        with open_at(0, math.inf) as (opened, stream):
+            base = float(stream.time_base or 0)
+            ends = [(p.pts + (p.duration or 0)) * base for p in packets(opened, stream) if p.pts is not None]
+            if not ends:
+                raise UnreadableError("no packets")
+            return ends[-1] - origin_seconds(opened)
     good, bad = 0.0, declared
     moment = max(0.0, declared - _TAIL_SECONDS)
     while True:
-        if _plays(opened, stream, moment):
+        if _plays(open_at, moment):
             good = moment
         else:
             bad = moment
         if bad - good <= _TAIL_SECONDS:
             break
         moment = (good + bad) / 2
-    seek(opened, good)
-    origin = origin_seconds(opened)
-    end = max(
-        (f.time - origin + f.samples / f.sample_rate for f in frames(opened, stream) if f.time is not None),
-        default=0.0,
-    )
+    with open_at(good, bad) as (opened, stream):
+        seek(opened, good)
+        origin = origin_seconds(opened)
+        heard = (
+            f.time - origin + f.samples / f.sample_rate for f in frames(opened, stream) if f.time is not None
+        )
+        end = max(heard, default=0.0)
     if end <= 0:
         raise UnreadableError("no frames")
     # Beyond what is declared is only padding, or the times in a damaged table.
     return min(end, declared)
 
 
-def _plays(opened: InputContainer, stream: AudioStream, moment: float) -> bool:
-    try:
-        seek(opened, moment)
-    except UnreadableError:
-        return False
-    origin = origin_seconds(opened)
-    late = (f for f in frames(opened, stream) if f.time is not None and f.time - origin >= moment - 1)
-    return next(late, None) is not None
+def _plays(open_at: Open, moment: float) -> bool:
+    with open_at(moment, moment + _TAIL_SECONDS) as (opened, stream):
+        try:
+            seek(opened, moment)
+        except UnreadableError:
+            return False
+        origin = origin_seconds(opened)
+        late = (f for f in frames(opened, stream) if f.time is not None and f.time - origin >= moment - 1)
+        return next(late, None) is not None
 
 
 def _declares_length(source: Source) -> bool:

@@ -38,6 +38,7 @@ MAX_TAG_CHARACTERS = 4_000
 MAX_COVER_BYTES = 10_000_000
 
 _HEAD_BYTES = 4_096
+_SAMPLE_SECONDS = 10.0
 # What multiplexers write about themselves tells a reader nothing.
 _TECHNICAL_TAGS = {
     "major_brand",
@@ -73,7 +74,7 @@ def probe(source: Source) -> Probe:
         raise RejectedAudioError("The file is empty.")
     check_comments(source)
     try:
-        with open_audio(source) as (opened, stream):
+        with open_audio(source, within=(0, _SAMPLE_SECONDS)) as (opened, stream):
             return _read(opened, stream, _declared_growth(source, head))
     except UnreadableError as error:
         raise RejectedAudioError(_explain(source, head)) from error
