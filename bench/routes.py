@@ -439,6 +439,9 @@ async def _walk_tasks(walk: Walk) -> None:
     await walk.ask("get_task_transcript", "GET", f"{path}/transcript", token=token)
     await walk.ask("get_task_audio", "GET", f"{path}/audio", token=token)
     made = await walk.ask("create_task", "POST", tasks, token=token, json={"name": "Bench"})
+    form = form_with_file(b"no recording")
+    refused = await walk.ask("transcribe", "POST", "/api/v1/transcribe?wait=60", token=token, data=form)
+    await walk.ask("retry_task", "POST", f"{tasks}/{refused['task']['id']}/retry", token=token)
     await walk.ask("delete_tasks", "DELETE", tasks, token=token, json={"ids": [made["id"]]})
 
 

@@ -21,6 +21,7 @@ from functions.multipart import read_multipart
 from functions.page import Visit, page, redirect, sign_place
 from functions.requests import fields_of
 from functions.services import services
+from functions.tasks import retry
 from functions.uploads import MAX_FIELD_BYTES, MAX_FILE_BYTES, MAX_PARTS, request_of
 
 blueprint = func.Blueprint()
@@ -272,10 +273,7 @@ async def page_task_retry(visit: Visit) -> func.HttpResponse:
     """Try again what has failed; what was heard stays."""
     try:
         read_own_form(visit)
-        task = await services().tasks.task(visit.user.user_id, _task_id(visit))
-        if task.job_id is None:
-            raise ConflictError("Its file has not arrived yet.")
-        await services().transcription.retry(task.job_id)
+        task = await retry(services(), visit.user.user_id, _task_id(visit))
     except AloudError as error:
         return await _show(visit, error)
     return redirect(f"/tasks/{task.id}", news="It is tried again.")

@@ -7,16 +7,19 @@ import azure.functions as func
 from pydantic import BaseModel, Field, ValidationError
 
 from core.catalog.models import FINAL_STATUSES, ProcessingStatus
-from core.errors import InvalidError, NotFoundError
+from core.errors import ConflictError, InvalidError, NotFoundError
 from core.tasks.models import (
     NewTask,
+    Task,
     TaskChanges,
     TaskContent,
     TaskDetail,
     TaskIds,
     TaskSummary,
     VersionView,
+    summarise,
 )
+from core.wiring import Services
 from functions.http import API, Call, Listing, Payload, Reply, check_id, endpoint
 from functions.media import FORM_TYPES, LinkReply, StreamQuery, TranscriptQuery, lead_to, show_transcript
 from functions.multipart import read_multipart
@@ -208,6 +211,32 @@ async def get_task_audio(call: Call[None, StreamQuery]) -> Reply:
     task_id, part = check_id(call.params["id"]), call.query.part
     link = await call.services.recordings.audio(call.user.user_id, task_id, part)
     return lead_to(link, call.query)
+
+
+@endpoint(
+    blueprint,
+    "POST",
+    f"{API}/tasks/{{id}}/retry",
+    access="listener",
+    reply=TaskSummary,
+    status=202,
+    failures=(409,),
+)
+async def retry_task(call: Call[None, Any]) -> TaskSummary:
+    """Try again what has failed; what was heard stays.
+
+    409 unless it has failed, was rejected or cancelled, and where the month's budget is used up.
+    """
+    return summarise(await retry(call.services, call.user.user_id, check_id(call.params["id"])))
+
+
+async def retry(services: Services, user_id: str, task_id: str) -> Task:
+    """Have the newest job of a task of mine run again. Raises NotFoundError, ConflictError."""
+    task = await services.tasks.task(user_id, task_id)
+    if task.job_id is None:
+        raise ConflictError("This task has no recording yet.")
+    await services.transcription.retry(task.job_id)
+    return await services.tasks.task(user_id, task_id)
 
 
 class TranscribeQuery(Payload):

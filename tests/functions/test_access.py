@@ -210,7 +210,9 @@ async def world(app: tuple[Aloud, GoogleIssuer]) -> World:
     await listener.sign_in()
     _, export, _ = await listener.call("POST", "/users/me/export")
     ids["export"] = export["id"]
-    ids["recording"] = await recorded(listener)
+    sound = make_audio("bare mp3", 3, sounds=[(0, 3)], rate=16_000)
+    ids["recording"] = await recorded(listener, sound, "ready")
+    ids["rejected"] = await recorded(listener, b"words", "rejected")
     for name in ("task", "old-task"):
         status, task, _ = await listener.post("/tasks", name=name)
         assert status == 201, task
@@ -352,12 +354,11 @@ def webhook() -> dict[str, Any]:
     return {"data": body, "headers": headers}
 
 
-async def recorded(person: Person) -> str:
-    """Have a recording transcribed in private, and return the task's id."""
-    form = form_with_file(make_audio("bare mp3", 3, sounds=[(0, 3)], rate=16_000))
-    status, content, _ = await person.call("POST", "/transcribe?wait=60", data=form)
-    assert (status, content["task"]["status"]) == (200, "ready"), content
-    return str(content["task"]["id"])
+async def recorded(person: Person, content: bytes, end: str) -> str:
+    """Send a recording in private, which has to come to this end, and return the task's id."""
+    status, answer, _ = await person.call("POST", "/transcribe?wait=60", data=form_with_file(content))
+    assert (status, answer["task"]["status"]) == (200, end), answer
+    return str(answer["task"]["id"])
 
 
 async def uploaded(person: Person) -> str:

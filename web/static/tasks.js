@@ -5,6 +5,9 @@ import { ask, Upload, UploadError } from "./upload.js";
 const POLL_MS = 2_000;
 const LONGEST_MS = 20_000;
 const TELL_EVERY = 25; // percent
+const MOST_TAGS = 20;
+const MOST_TAG_LETTERS = 40;
+const MOST_LETTERS = 200; // of a name
 
 const form = document.querySelector("[data-sender]");
 const { listener, largest } = form.dataset;
@@ -26,8 +29,7 @@ let told = 0;
 function choose(chosen) {
   const order = new Intl.Collator(undefined, { numeric: true, sensitivity: "base" });
   files = [...chosen].sort((a, b) => order.compare(a.webkitRelativePath || a.name, b.webkitRelativePath || b.name));
-  const large = files.find((file) => file.size > Number(largest));
-  say(large ? `${large.name} is too large: a file may have ${size(Number(largest))}.` : "");
+  say(files.length ? fault() : "");
   const list = find("[data-chosen]");
   list.replaceChildren(...files.map((file) => element("li", `${file.name}, ${size(file.size)}`)));
   list.hidden = files.length === 0;
@@ -70,7 +72,7 @@ async function send() {
     for (const [index, file] of files.entries()) {
       current = new Upload(file, listener, token, (bytes, waiting) => tell(index, before[index] + bytes, total, waiting));
       const part = isOne() && files.length > 1 ? { part: index + 1, ...(task && { task_id: task }) } : {};
-      const made = await current.send(part, files.length > 1);
+      const made = await current.send(part);
       if (made === null) return show("paused");
       if (task === undefined || !isOne()) await describe(made);
       task = made;
@@ -79,7 +81,7 @@ async function send() {
   } catch (error) {
     if (!(error instanceof UploadError || error instanceof TypeError)) throw error;
     say(error instanceof UploadError ? error.message : "No connection. What has arrived is kept: go on later.");
-    return show("paused");
+    return show(task === undefined && !current.isBegun ? "choosing" : "paused");
   }
   current = null;
   location.assign(isOne() ? `/tasks/${task}` : "/tasks");
@@ -88,11 +90,27 @@ async function send() {
 /** Give a task the name and tags of the form, where there are any. */
 async function describe(task) {
   const said = {};
-  const tags = form.elements.tags.value.split(",").map((tag) => tag.trim()).filter(Boolean);
+  const tags = tagsOf(form);
   if (tags.length) said.tags = tags;
   const name = form.elements.name.value.trim() || sharedName();
   if (isOne() && name) said.name = name;
   if (Object.keys(said).length) await ask("PUT", `/tasks/${task}`, token, said);
+}
+
+const tagsOf = ({ elements }) => elements.tags.value.split(",").map((tag) => tag.trim()).filter(Boolean);
+
+/** What is wrong with what is filled in, in words for a person; "" if nothing is. */
+function fault() {
+  if (!files.length) return "Choose a recording first.";
+  const large = files.find((file) => file.size > Number(largest));
+  if (large) return `${large.name} is too large: a file may have ${size(Number(largest))}.`;
+  const empty = files.find((file) => !file.size);
+  if (empty) return `There is nothing in ${empty.name}.`;
+  if (form.elements.name.value.trim().length > MOST_LETTERS) return `A name may have ${MOST_LETTERS} letters.`;
+  const tags = tagsOf(form);
+  if (tags.length > MOST_TAGS) return `Use at most ${MOST_TAGS} tags.`;
+  const long = tags.find((tag) => tag.length > MOST_TAG_LETTERS);
+  return long ? `The tag “${long}” has more than ${MOST_TAG_LETTERS} letters.` : "";
 }
 
 /** How the names of several files begin, if that is a name. */
@@ -160,12 +178,9 @@ find("[data-resume]").addEventListener("click", send);
 find("[data-cancel]").addEventListener("click", cancel);
 form.addEventListener("submit", (event) => {
   event.preventDefault();
-  if (!files.length) {
-    say("Choose a recording first.");
-    input.focus();
-  } else if (!files.some((file) => file.size > Number(largest))) {
-    send();
-  }
+  say(fault());
+  if (trouble.hidden) send();
+  else if (!files.length) input.focus();
 });
 for (const kind of ["dragenter", "dragover"]) {
   form.addEventListener(kind, (event) => {

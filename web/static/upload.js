@@ -52,14 +52,14 @@ export class Upload {
 
   /**
    * Send what is missing, and return the id of the task; null if it was stopped. What is `announced` besides
-   * the file is `part`, and `task_id` for another part. Of a file that is one of several, it is remembered
-   * that it was sent, until it is forgotten.
+   * the file is `part`, and `task_id` for another part. That all of it was sent is remembered until it is
+   * forgotten: whatever is cut off after it, nothing is sent twice.
    */
-  async send(announced, isOneOfSeveral) {
+  async send(announced) {
     this.#stopped = false;
     let state = await this.#goOn(announced.task_id);
-    if (state?.isSent && isOneOfSeveral) return state.task;
-    if (!state || state.isSent) {
+    if (state?.isSent) return state.task;
+    if (!state) {
       const { id, task_id, url, expires_at } = await ask("POST", "/uploads", this.#token, {
         purpose: "task",
         filename: this.#file.name,
