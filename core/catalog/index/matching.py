@@ -6,7 +6,7 @@ What a person typed never reaches MATCH as it is: every word is quoted, and word
 import base64
 import hashlib
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import log1p
 
@@ -84,9 +84,17 @@ class _Found:
 
 
 def find_matches(
-    database: sqlite3.Connection, text: str, narrowed: Narrowed, limit: int, seen: frozenset[str]
+    database: sqlite3.Connection,
+    text: str,
+    narrowed: Narrowed,
+    limit: int,
+    seen: frozenset[str],
+    count: Callable[[str, str], int],
 ) -> Match | None:
-    """Return the next books that fit; None where the text has no words or nothing fits."""
+    """Return the next books that fit; None where the text has no words or nothing fits.
+
+    `count` tells how many a table has for an expression: `count_matches`, or what it said before.
+    """
     asked = _read(database, text)
     if not asked:
         return None
@@ -97,7 +105,7 @@ def find_matches(
     heads = _run(database, "heads", strict, narrowed, depth)
     found.add(_weigh(database, heads, title, narrowed))
     used, said, in_heads = loose, None, False
-    total = _count(database, "texts", loose, narrowed)
+    total = count("texts", loose)
     unknown = [word for word in asked if word.uses == 0]
     if not heads and total < _RARE_MATCHES:
         corrected = _correct(database, asked, everything=not unknown)
@@ -106,7 +114,7 @@ def find_matches(
             rows = _run(database, "heads", better, narrowed, depth)
             found.add(_weigh(database, rows, title, narrowed))
             if rows or not total:
-                more = _count(database, "texts", better, narrowed)
+                more = count("texts", better)
                 if more:
                     asked = corrected
                     used, total, said = better, max(total, more), _spell(corrected)
@@ -121,7 +129,7 @@ def find_matches(
             rows = _run(database, "heads", used, narrowed, depth)
             if rows:
                 found.add(_weigh(database, rows, title, narrowed))
-                total = _count(database, "heads", used, narrowed)
+                total = count("heads", used)
                 break
     total = max(total, len(found.known))
     return _cut(
@@ -205,7 +213,8 @@ def _all_matches(table: str, narrowed: Narrowed) -> str:
     )
 
 
-def _count(database: sqlite3.Connection, table: str, expression: str, narrowed: Narrowed) -> int:
+def count_matches(database: sqlite3.Connection, table: str, expression: str, narrowed: Narrowed) -> int:
+    """Return how many books have the words in a table and pass."""
     query = f"SELECT count(*) FROM ({_all_matches(table, narrowed)})"
     (count,) = database.execute(query, (expression, *narrowed.values)).fetchone()
     return int(count)

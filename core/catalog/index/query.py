@@ -16,7 +16,7 @@ from core.catalog.index.counts import Counts
 from core.catalog.index.facets import COUNTED_BOOKS, Facets, count_facets, list_facets
 from core.catalog.index.filters import Filters, Narrowed, Sort, drive, narrow, order
 from core.catalog.index.highlighting import highlight
-from core.catalog.index.matching import Match, find_matches
+from core.catalog.index.matching import Match, count_matches, find_matches
 from core.catalog.index.schema import TEXT_COLUMNS, read_fact
 from core.errors import InvalidError
 
@@ -134,7 +134,13 @@ def search(
     if narrowed.is_empty:
         return nothing
     seen = _check_seen(after) if sort is None else frozenset()
-    match = find_matches(database, text, narrowed, limit, seen)
+    known = counts or Counts()
+
+    def count(table: str, expression: str) -> int:
+        key = (revision, table, expression, narrowed)
+        return known.totals.find(key, lambda: count_matches(database, table, expression, narrowed))
+
+    match = find_matches(database, text, narrowed, limit, seen, count)
     if match is None:
         return nothing
     query, values = match.everything(narrowed)
@@ -148,7 +154,7 @@ def search(
         items=_with_highlights(database, match, books),
         total=match.total,
         after=following,
-        facets=_facets(database, counts or Counts(), revision, query, values) if with_facets else None,
+        facets=_facets(database, known, revision, query, values) if with_facets else None,
         is_floor=with_facets and match.total > COUNTED_BOOKS,
         words=match.words,
         revision=revision,
