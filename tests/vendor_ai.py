@@ -12,6 +12,7 @@ import base64
 import binascii
 import io
 import json
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -43,6 +44,9 @@ _RESPONSES = {
 _CHAT_FIELDS = {"model", "messages", "response_format", "temperature", "reasoning_effort", "stream"} | {
     "max_completion_tokens"
 }
+
+
+_NOT_TAKEN = {"gpt-4o-mini": {"reasoning_effort"}, "gpt-5.6-luna": {"temperature"}}
 
 
 class RefusedError(Exception):
@@ -215,6 +219,12 @@ def check_chat(vendor: Vendor, content: bytes, token: str, path: str) -> Accepte
     body = json.loads(content)
     for name in body.keys() - _CHAT_FIELDS:
         raise RefusedError(400, f'Invalid JSON payload received. Unknown name "{name}": Cannot find field.')
+    for name in body.keys() & _NOT_TAKEN.get(body["model"], set()):
+        raise RefusedError(400, f"Unsupported parameter: '{name}' is not supported with this model.")
+    if [message["role"] for message in body["messages"]] != ["system", "user"]:
+        raise RefusedError(400, "Invalid value for 'messages'.")
+    if "response_format" in body:
+        _check_schema(body["response_format"])
     if vendor == "gemini" and body.get("reasoning_effort", "low") not in ("low", "medium", "high"):
         raise RefusedError(400, "Thinking level is not supported by this model.")
     audio, seconds = "", 0.0
@@ -237,6 +247,33 @@ def check_chat(vendor: Vendor, content: bytes, token: str, path: str) -> Accepte
             if audio != sent["format"]:
                 raise RefusedError(400, "Request contains an invalid argument.")
     return Accepted(path, token, body, "", audio, seconds)
+
+
+def _check_schema(wanted: dict[str, Any]) -> None:
+    """Structured output is strict: every object closed, every field of it required, no defaults."""
+    named = wanted.get("json_schema", {})
+    if wanted.get("type") != "json_schema" or named.keys() - {"name", "strict", "schema"}:
+        raise RefusedError(400, "Invalid value for 'response_format'.")
+    if not re.fullmatch(r"[\w-]{1,64}", named.get("name", "")) or named.get("strict") is not True:
+        raise RefusedError(400, "Invalid 'response_format.json_schema'.")
+
+    def check(part: Any) -> None:
+        if isinstance(part, list):
+            for each in part:
+                check(each)
+        if not isinstance(part, dict):
+            return
+        if part.get("type") == "object" and (
+            part.get("additionalProperties") is not False
+            or sorted(part.get("required", [])) != sorted(part.get("properties", {}))
+        ):
+            raise RefusedError(400, "Invalid schema for response_format: all fields have to be required.")
+        if "default" in part or "prefixItems" in part:
+            raise RefusedError(400, "Invalid schema for response_format: this is not permitted.")
+        for each in part.values():
+            check(each)
+
+    check(named.get("schema"))
 
 
 def _listen(audio: bytes) -> tuple[str, float]:

@@ -235,15 +235,15 @@ class Tasks:
         instead_of: Sequence[str | None],
         status: ProcessingStatus,
     ) -> bool:
-        """Make a job the task's newest one instead of another; False where it has yet another by now."""
+        """Make a job a task's newest one instead of another; False where there is yet another, or no task."""
 
         def take(task: Task) -> Task:
-            if task.job_id not in instead_of:
+            if task.job_id not in instead_of or task.deleted_at is not None:
                 return task
             return task.model_copy(update={"job_id": job_id, "status": status})
 
         changed = await self._store.follow(owner_id, task_id, take)
-        return changed is not None and changed.job_id == job_id
+        return changed is not None and changed.job_id == job_id and changed.deleted_at is None
 
     async def note(self, owner_id: str, task_id: str, job_id: str, **facts: Any) -> None:
         """Take in what a job says of a task; nothing where the task is gone or has another job by now."""

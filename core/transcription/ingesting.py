@@ -127,7 +127,7 @@ class Ingest:
             return
         recording = Recording(parts, tags, cover)
         described = await self._targets[job.target].describe(job, recording)
-        shortfall = _describe_shortfall(found)
+        shortfall = _describe_shortfall(found, is_private=job.target == "task")
         chunks = await self._store.all_chunks(job.id)
         facts: dict[str, Any] = {
             "title": described.title,
@@ -241,11 +241,16 @@ def _length(parts: Sequence[Part]) -> float:
     return round(sum(part.duration_seconds for part in parts), 3)
 
 
-def _describe_shortfall(parts: Sequence[Part]) -> str | None:
-    """Say what is missing of a recording; of several files each by its name."""
+def _describe_shortfall(parts: Sequence[Part], *, is_private: bool) -> str | None:
+    """Say what is missing of a recording; of several files each by its name, of private ones by its number.
+
+    Logs and administrators are told, too.
+    """
     if len(parts) == 1:
         return parts[0].shortfall
     said = [
-        f"{part.file_name}: {part.flaw or part.shortfall}" for part in parts if part.flaw or part.shortfall
+        f"{f'File {part.index}' if is_private else part.file_name}: {part.flaw or part.shortfall}"
+        for part in parts
+        if part.flaw or part.shortfall
     ]
     return " ".join(said)[:1000] or None

@@ -113,22 +113,21 @@ async def nothing_left(person: Person, task_id: str) -> None:
             await asyncio.sleep(0.1)
 
 
-@pytest.mark.parametrize("foreign", ["another's", "unknown"])
-async def test_one_foreign_task_among_many_and_nothing_changes(
-    ann: Person, ben: Person, foreign: str
-) -> None:
-    own = [await add(ann) for _ in range(3)]
-    other = (await add(ben))["id"] if foreign == "another's" else new_id()
-    ids = [own[0]["id"], own[1]["id"], other, own[2]["id"]]
-    items = [{"id": task_id, "name": "Changed"} for task_id in ids]
-    for method, body in (("PUT", {"items": items}), ("DELETE", {"ids": ids})):
-        status, problem, _ = await ann.call(method, "/tasks", json=body)
-        assert status == 404
-        assert other in problem["detail"]
-        for task in own:
-            assert await ann.get(f"/tasks/{task['id']}") == task
-    if foreign == "another's":
-        assert (await ben.get(f"/tasks/{other}"))["name"] == "Interview"
+async def test_one_foreign_task_among_forty_five_and_nothing_changes(ann: Person, ben: Person) -> None:
+    tag = new_id()
+    own = await asyncio.gather(*(add(ann, tags=[tag]) for _ in range(44)))
+    before = (await ann.get(f"/tasks?tag={tag}&limit=100"))["items"]
+    foreign = (await add(ben))["id"]
+    for other in (foreign, new_id()):
+        ids = [task["id"] for task in own]
+        ids.insert(30, other)
+        items = [{"id": task_id, "name": "Changed", "prompts": PROMPTS} for task_id in ids]
+        for method, body in (("PUT", {"items": items}), ("DELETE", {"ids": ids})):
+            status, problem, _ = await ann.call(method, "/tasks", json=body)
+            assert status == 404
+            assert other in problem["detail"]
+            assert (await ann.get(f"/tasks?tag={tag}&limit=100"))["items"] == before
+    assert (await ben.get(f"/tasks/{foreign}"))["name"] == "Interview"
 
 
 async def test_forty_six_tasks_are_too_many_and_two_of_one_too(ann: Person) -> None:

@@ -13,9 +13,11 @@ from core.ai import Bill, Hints
 from core.ai.refusals import translate_status
 from core.errors import ModelAccountError, ModelRefusedError, ModelUnavailableError
 from core.settings import Settings, SettingsError
+from core.transcription import enrichment
 from tests.core.ai.conftest import Connect, make_audio_file
 from tests.managed_identity import ManagedIdentity
-from tests.vendor_ai import SAID, RefusedError, Vendor, VendorAi, check_chat, completion
+from tests.scripted_ai import fill_schema
+from tests.vendor_ai import PATHS, SAID, RefusedError, Vendor, VendorAi, check_chat, completion
 
 KEY = "sk-the-one-and-only"
 SPEECH_MODELS = {"openai": "gpt-transcribe", "azure": "gpt-4o-transcribe", "gemini": "gemini-3.8-flash"}
@@ -172,6 +174,29 @@ async def test_gemini_hears_in_a_chat(gemini: VendorAi, connected: Connect, prof
     assert (speech.usage.input_tokens, speech.usage.output_tokens) == (100, 50)
     assert speech.usage.cost_microdollars == 100 * 1.5 + 50 * 7.5
     assert bill == Bill(1, speech.latency_seconds, speech.usage)
+
+
+@pytest.mark.parametrize(
+    ("vendor", "model", "chosen"),
+    [
+        ("openai", "gpt-4o-mini", {"temperature": 0}),
+        ("openai", "gpt-5.6-luna", {"reasoning_effort": "none"}),
+        ("azure", "gpt-4o-mini", {"temperature": 0}),
+        ("gemini", "gemini-3.8-flash", {"reasoning_effort": "low"}),
+    ],
+)
+async def test_what_the_pipeline_asks_of_a_text_model_has_the_form_that_its_vendor_takes(
+    connected: Connect, vendor: Vendor, model: str, chosen: dict[str, object]
+) -> None:
+    async with VendorAi.start(vendor, {KEY}) as service:
+        models = connected(TEXT_BASE_URL=service.base_url, TEXT_API_KEY=KEY, TEXT_MODEL=model)
+        service.answer = lambda call: completion(call, fill_schema(call.fields))
+        for shape in (enrichment.Digest, enrichment.Titles):
+            await models.text.complete("Do so.", "A story.", shape)
+    assert [call.path for call in service.calls] == [f"{PATHS[vendor]}/chat/completions"] * 2
+    for call in service.calls:
+        said = call.fields.keys() - {"model", "messages", "response_format", "stream"}
+        assert {name: call.fields[name] for name in said} == chosen
 
 
 async def test_gemini_writes_summaries_too(gemini: VendorAi, connected: Connect) -> None:
@@ -397,11 +422,17 @@ def test_the_fake_refuses_what_the_vendor_refuses() -> None:
     """Field lists that accept everything would prove nothing."""
     with pytest.raises(RefusedError, match="Unknown name"):
         check_chat("gemini", b'{"model": "m", "messages": [], "seed": 1}', KEY, "/")
-    audio = '{"type": "input_audio", "input_audio": {"data": "AAAA", "format": "mp3"}}'
+    messages: list[Any] = [{"role": "system", "content": "x"}, {"role": "user", "content": "y"}]
+    loose = {"type": "object", "properties": {"a": {"type": "string"}}, "additionalProperties": False}
+    named = {"type": "json_schema", "json_schema": {"name": "A", "strict": True, "schema": loose}}
+    for more, match in (
+        ({"response_format": named}, "all fields"),
+        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"reasoning_effort": "low"}, "not supported"),
+    ):
+        body = {"model": "gpt-4o-mini", "messages": messages, **more}
+        with pytest.raises(RefusedError, match=match):
+            check_chat("openai", json.dumps(body).encode(), KEY, "/")
+    messages[1]["content"] = [{"type": "input_audio", "input_audio": {"data": "AAAA", "format": "mp3"}}]
     with pytest.raises(RefusedError, match="invalid argument"):
-        check_chat(
-            "gemini",
-            f'{{"model": "m", "messages": [{{"role": "user", "content": [{audio}]}}]}}'.encode(),
-            KEY,
-            "/",
-        )
+        check_chat("gemini", json.dumps({"model": "m", "messages": messages}).encode(), KEY, "/")

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from core.caller import Caller, Origin
-from core.errors import NotFoundError
+from core.errors import ConflictError, NotFoundError
 from core.ids import new_id, now
 from core.settings import Settings
 from core.storage import StorageAccount, Watch
@@ -194,6 +194,35 @@ async def test_no_word_of_a_private_recording_comes_to_those_who_mend_the_pipeli
     assert (job.status, shown.parts[0].rejected, shown.card.flagged) == ("ready", 1, 1)
     assert "repeats itself" in (shown.parts[0].flag or "")
     assert "diagnosis" not in shown.model_dump_json() + caplog.text
+
+
+async def test_how_private_files_are_called_is_told_to_nobody_else(
+    services: Services, complete: Complete, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "aloud")
+    owner_id, task_id = new_id(), new_id()
+    for name, content in (("1 diagnosis.mp3", recording(11)), ("2 divorce.mp3", b"no recording")):
+        await containers(services)[0].write(f"{owner_id}/{task_id}/{name}", content, "audio/mpeg")
+        await services.transcription.accept_drop("tasks", f"{owner_id}/{task_id}/{name}")
+    job = await complete((await gather(services, owner_id, task_id)).id)
+    reason = (await services.tasks.task(owner_id, task_id)).reason
+    assert (job.status, (reason or "").startswith("File 2: ")) == ("ready", True)
+    shown = (await services.transcription.job(job.id)).model_dump_json()
+    listed, _ = await services.transcription.jobs(10)
+    for word in ("diagnosis", "divorce"):
+        assert word not in shown + caplog.text + "".join(view.model_dump_json() for view in listed)
+
+
+async def test_nobody_takes_up_again_what_its_owner_has_deleted(services: Services, ai: ScriptedAi) -> None:
+    """While it is being removed, its rows and its recording are still there."""
+    owner_id, task_id = new_id(), new_id()
+    job = await drop(services, owner_id, task_id, recording(12))
+    await services.recordings.delete(owner_id, [task_id])
+    asked = ai.calls
+    with pytest.raises(ConflictError):
+        await services.transcription.retry(job.id)
+    assert (await services.transcription._store.job(job.id)).status == "cancelled"
+    assert ai.calls == asked
 
 
 async def test_a_deletion_that_is_cut_off_anywhere_leaves_all_or_nothing(azurite: Azurite) -> None:
