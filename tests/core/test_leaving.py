@@ -131,7 +131,7 @@ class Somebody:
 
     async def shop_and_listen(self) -> None:
         book = await self.shop.stock("Emma")
-        order = await self.shop.bought(self.caller, book)
+        order = await self.shop.bought(self.caller, book, await self.shop.stock("Sanditon"))
         assert order.state == "paid"
         await self.shop.put_in_cart(self.caller, await self.shop.stock("Persuasion"))
         await self.services.listening.progress.save(self.caller, book.id, ProgressEntry(position_seconds=1))
@@ -252,9 +252,11 @@ async def test_of_who_leaves_only_what_is_declared_is_left() -> None:
             unsent = await ada.use_private_transcription(ai)
             await ada.publish()
             await ada.shop_and_listen()
+            await shop.services.recommendations.follow(ada.caller.user_id)
             places = {place for place, _ in await found(connection(shop), ada.traces)}
             assert {"table uploads", "table budgets", "table jobs", "container tasks"} <= places, "or no test"
             assert {"table transcripts", "table books", "table shelves", "container private"} <= places
+            assert "table companions" in places
 
             await ada.leave()
             await pass_hours(shop.services)
