@@ -49,6 +49,9 @@ async def test_recordings_are_sent_on_after_a_cut_heard_found_and_mended(
     third = re.compile("blockid=MDAwMDAwMDI")  # base64 of 0000002
     await page.route(third, lambda route: route.abort())
     chooser = page.get_by_label("Choose a file")
+    await chooser.set_input_files(__file__)
+    await page.get_by_role("button", name="Transcribe").click()
+    await expect(page.get_by_role("alert")).to_contain_text("test_recordings.py is none of .mp3")
     await chooser.set_input_files(talks[::-1])
     await expect(page.get_by_role("list", name="Chosen files").get_by_role("listitem").first).to_contain_text(
         "talk 1.wav"

@@ -40,7 +40,7 @@ function show(index) {
   fill(passage ?? { start_seconds: 0, end_seconds: 0, text: "" });
   place.textContent = passage
     ? `Passage ${shown + 1} of ${passages.length}, at ${clock(passage.start_seconds)}`
-    : "There is no passage yet: add one.";
+    : "There is no passage yet: add one here.";
 }
 
 function fill(passage) {

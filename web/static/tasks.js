@@ -14,6 +14,7 @@ const { listener, largest } = form.dataset;
 const token = form.elements.csrf.value;
 const input = form.elements.file;
 const find = (selector) => form.querySelector(selector);
+const suffixes = input.accept.split(",").filter((kind) => kind.startsWith("."));
 const news = find("[data-sender-news]");
 const trouble = find("[data-trouble]");
 const bar = find("progress");
@@ -102,6 +103,8 @@ const tagsOf = ({ elements }) => elements.tags.value.split(",").map((tag) => tag
 /** What is wrong with what is filled in, in words for a person; "" if nothing is. */
 function fault() {
   if (!files.length) return "Choose a recording first.";
+  const odd = files.find((file) => !suffixes.some((suffix) => file.name.toLowerCase().endsWith(suffix)));
+  if (odd) return `${odd.name} is none of ${suffixes.join(", ")}. If it is a folder, choose the files in it.`;
   const large = files.find((file) => file.size > Number(largest));
   if (large) return `${large.name} is too large: a file may have ${size(Number(largest))}.`;
   const empty = files.find((file) => !file.size);
