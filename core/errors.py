@@ -24,7 +24,8 @@
     │   └── PaymentAccountError     503  our account at the payment provider does not work
     ├── StorageLimitError           500  a row, message or transaction over Azure's limits
     ├── ModelRefusedError           500  the AI failed in a way that repeating cannot heal
-    │   └── ModelAccountError       500  the AI serves nothing to us: bad credentials, or no money
+    │   ├── ModelAccountError       500  the AI serves nothing to us: bad credentials, or no money
+    │   └── ModelFilteredError      500  the AI withholds its answer because of what it is about
     └── RejectedAudioError          422  a dropped file that is no usable recording
 
 The HTTP status and the stable slug of each are on its class; `functions/replies.py` turns them
@@ -184,6 +185,10 @@ class ModelRefusedError(AloudError):
 
 class ModelAccountError(ModelRefusedError):
     slug, title = "model-account", "The AI does not accept our account"
+
+
+class ModelFilteredError(ModelRefusedError):
+    slug, title = "model-filtered", "The AI withholds its answer"
 
 
 class RejectedAudioError(AloudError):

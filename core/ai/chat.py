@@ -6,7 +6,7 @@ from pydantic import BeforeValidator
 
 from core.ai.client import Answer
 from core.ai.refusals import FILTERED, reference_of
-from core.errors import ModelRefusedError, ModelUnavailableError
+from core.errors import ModelFilteredError, ModelUnavailableError
 from core.redaction import redact
 
 # Gemini's compatible endpoint hands some of its own reasons through, in capitals.
@@ -53,7 +53,7 @@ class Chat(Answer):
     def content(self, request_id: str | None) -> str:
         """Return what was written; empty where nothing was.
 
-        Raises ModelUnavailableError where there is no answer, ModelRefusedError where it was withheld.
+        Raises ModelUnavailableError where there is no answer, ModelFilteredError where it was withheld.
         """
         reference = reference_of(request_id)
         if not self.choices:
@@ -61,7 +61,7 @@ class Chat(Answer):
         choice = self.choices[0]
         if choice.message.refusal:
             said = redact(choice.message.refusal)
-            raise ModelRefusedError("The AI refuses to answer.", said=said, reference=reference)
+            raise ModelFilteredError("The AI refuses to answer.", said=said, reference=reference)
         if choice.finish_reason.startswith(_FILTERED):
-            raise ModelRefusedError(FILTERED, said=choice.finish_reason[:100], reference=reference)
+            raise ModelFilteredError(FILTERED, said=choice.finish_reason[:100], reference=reference)
         return choice.message.content or ""

@@ -18,7 +18,12 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
 
-from core.errors import ModelAccountError, ModelRefusedError, ModelUnavailableError
+from core.errors import (
+    ModelAccountError,
+    ModelFilteredError,
+    ModelRefusedError,
+    ModelUnavailableError,
+)
 from core.redaction import redact
 
 TOO_SLOW = "The AI took too long to answer."
@@ -91,12 +96,12 @@ def translate_status(
         if wait is None:
             wait = next((seconds for d in details if (seconds := _seconds(d.retry_delay))), None)
         return ModelUnavailableError(_TRANSIENT.get(status, _FAULT), wait, said=said, reference=reference)
+    if _FILTERS & {fault.code, fault.type, fault.inner.code if fault.inner else ""}:
+        return ModelFilteredError(FILTERED, said=said, reference=reference)
     return ModelRefusedError(_explain_refusal(status, fault), said=said, reference=reference)
 
 
 def _explain_refusal(status: int, fault: _Fault) -> str:
-    if _FILTERS & {fault.code, fault.type, fault.inner.code if fault.inner else ""}:
-        return FILTERED
     if _TOO_LONG & {fault.code, fault.type}:
         return "This is too long for the AI."
     if status not in _REFUSED and _UNREADABLE.search(fault.message):

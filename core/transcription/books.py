@@ -7,11 +7,11 @@ from typing import Any
 from core.ai import Bill, Hints, Models
 from core.catalog.models import Book, Chapter, MediaFile, Money
 from core.catalog.service import Catalog
-from core.errors import InvalidError, UnavailableError
+from core.errors import InvalidError, ModelFilteredError, UnavailableError
 from core.settings import Settings
 from core.storage.blobs import Container
 from core.transcription.chapters import draw_up_chapters, keep_chapters, to_hear
-from core.transcription.enrichment import enrich
+from core.transcription.enrichment import Findings, enrich
 from core.transcription.metadata import fill_from_tags, hints_of
 from core.transcription.models import Job, Part
 from core.transcription.revising import Revisions
@@ -157,15 +157,23 @@ class BookTarget:
     async def hints(self, job: Job) -> Hints:
         return hints_of(await self._catalog.book(job.target_id))
 
-    async def finish(self, job: Job, bill: Bill) -> None:
-        """Write summary, tags and chapter titles, and publish the book where that is set."""
+    async def finish(self, job: Job, bill: Bill) -> str | None:
+        """Write summary, tags and chapter titles, and publish the book where that is set.
+
+        A book whose content the model's filter does not like is ready all the same, with what it had before.
+        """
         book = await self._catalog.book(job.target_id)
         if book.job_id != job.id or book.transcript_prefix is None:
-            return
+            return None
         content = await self.media.read(f"{book.transcript_prefix}.json")
         reading = await self._workshop.do_heavy(Reading.model_validate_json, content)
         chapters = await self._catalog.stored_chapters(book.id)
-        findings = await enrich(self._models.text, book.title, chapters, reading, bill)
+        note: str | None = None
+        try:
+            findings = await enrich(self._models.text, book.title, chapters, reading, bill)
+        except ModelFilteredError as error:
+            note = f"No summary was written: {error.detail}"
+            findings = Findings(book.summary, book.tags, tuple(chapters))
 
         def finish(book: Book) -> Book | None:
             if book.job_id != job.id:
@@ -179,6 +187,7 @@ class BookTarget:
             return book.model_copy(update=found)
 
         await self._catalog.update(book.id, finish, findings.chapters)
+        return note
 
     async def publish(self) -> None:
         revision = await self._catalog.publish()

@@ -26,10 +26,11 @@ class Finish:
         if job.status == "enriching":
             bill = Bill()
             try:
-                await self._targets[job.target].finish(job, bill)
+                note = await self._targets[job.target].finish(job, bill)
             finally:
                 await self._charge(job, bill)
-            await self._progress.advance(job, "ready", job.shortfall)
+            said = " ".join(filter(None, (job.shortfall, note))) or None
+            await self._progress.advance(job, "ready", said)
             job = await self._store.job(job.id)
         if job.status != "ready":
             return []

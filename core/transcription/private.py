@@ -83,8 +83,9 @@ class TaskTarget:
         """Nothing is known beforehand of a private recording."""
         return Hints()
 
-    async def finish(self, job: Job, bill: Bill) -> None:
+    async def finish(self, job: Job, bill: Bill) -> str | None:
         """There is nothing left: what was heard is all that is wanted."""
+        return None
 
     async def publish(self) -> None:
         """There is nobody to show it to."""

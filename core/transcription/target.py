@@ -74,8 +74,11 @@ class Target(Protocol):
     async def hints(self, job: Job) -> Hints:
         """Return what helps the speech model to hear right."""
 
-    async def finish(self, job: Job, bill: Bill) -> None:
-        """Do what is left once the transcript is there, before the job is ready; what it costs is billed."""
+    async def finish(self, job: Job, bill: Bill) -> str | None:
+        """Do what is left once the transcript is there, before the job is ready; what it costs is billed.
+
+        Returns what a person should know, if anything.
+        """
 
     async def publish(self) -> None:
         """Show to others what has become ready."""

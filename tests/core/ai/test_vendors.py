@@ -11,7 +11,12 @@ from pydantic import BaseModel, Field
 
 from core.ai import Bill, Hints
 from core.ai.refusals import translate_status
-from core.errors import ModelAccountError, ModelRefusedError, ModelUnavailableError
+from core.errors import (
+    ModelAccountError,
+    ModelFilteredError,
+    ModelRefusedError,
+    ModelUnavailableError,
+)
 from core.settings import Settings, SettingsError
 from core.transcription import enrichment
 from tests.core.ai.conftest import Connect, make_audio_file
@@ -284,7 +289,7 @@ FAILURES: dict[str, Failure] = {
     "nothing we know": ({"status": 422}, ModelRefusedError, None, "The AI does not accept this request."),
     "content filter": (
         {"status": 400, "message": "The response was filtered.", "code": "content_filter"},
-        ModelRefusedError,
+        ModelFilteredError,
         None,
         "The AI's content filter refuses this.",
     ),
@@ -346,7 +351,7 @@ def test_azures_own_word_for_its_filter_is_understood() -> None:
         "error": {"code": "400", "message": "The prompt triggered a policy.", "innererror": inner}
     }
     refused = translate_status(400, {"apim-request-id": "r1"}, json.dumps(body).encode())
-    assert (type(refused), refused.detail) == (ModelRefusedError, "The AI's content filter refuses this.")
+    assert (type(refused), refused.detail) == (ModelFilteredError, "The AI's content filter refuses this.")
     assert refused.reference == "status 400, request r1"
     flat = body | {"error": body["error"] | {"innererror": None}}
     assert translate_status(400, {}, json.dumps(flat).encode()).said == "The prompt triggered a policy."

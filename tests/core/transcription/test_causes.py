@@ -10,6 +10,7 @@ from core.transcription.transcript import Transcript
 from core.transcription.uploads import UploadRequest
 from core.wiring import Services
 from tests.audio import make_audio
+from tests.core.transcription.conftest import Complete
 from tests.scripted_ai import Call, Reply, ScriptedAi
 
 KEY, ACCOUNT, PLACE = "sk-live-0123456789abcdef", "org-Zx81kQmmW", "me.openai.azure.com"
@@ -150,3 +151,18 @@ async def test_what_nobody_foresaw_is_told_without_its_text(
         assert ("diagnosis" in (shown.evidence or "")) == (job.target == "book")
         if job.target == "task":
             assert (await services.tasks.show(*job.target_id.split("/"))).reason == shown.reason
+
+
+async def test_a_book_that_a_filter_does_not_like_is_ready_without_a_summary(
+    services: Services, ai: ScriptedAi, complete: Complete
+) -> None:
+    """What was heard is paid for, and is sold; a murder makes many a filter refuse."""
+    ai.choose(lambda call, _: refuse(400, "content_filter") if call.body else None)
+    try:
+        job = await complete((await send(services, 9)).id)
+    finally:
+        ai.heal()
+    book = await services.catalog.book(job.target_id)
+    assert (job.status, book.processing_status, book.summary) == ("ready", "ready", None)
+    assert book.processing_reason == "No summary was written: The AI's content filter refuses this."
+    assert book.transcript_prefix is not None
