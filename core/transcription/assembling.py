@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from core.transcription.models import Chunk, ChunkResult, Job, Part, Step
@@ -12,6 +12,8 @@ from core.transcription.target import Targets
 from core.transcription.transcript import Transcript
 from core.transcription.workshop import Workshop
 from core.transcription.writing import write_forms
+
+_AT_ONCE = 8
 
 
 class Assemble:
@@ -59,17 +61,23 @@ class Assemble:
     async def _join(self, job: Job, parts: list[Part], chunks: list[Chunk]) -> Transcript:
         from core.transcription import timing
 
-        gate = asyncio.Semaphore(8)
+        loop = asyncio.get_running_loop()
         begins = {part.index: part.start_seconds for part in parts}
 
         async def fetch(chunk: Chunk) -> bytes:
-            async with gate:
-                return await self._store.result(job.id, chunk.index) if chunk.status == "done" else b""
+            return await self._store.result(job.id, chunk.index) if chunk.status == "done" else b""
 
-        contents = await asyncio.gather(*(fetch(chunk) for chunk in chunks))
+        async def fetch_some(some: Sequence[Chunk]) -> list[bytes]:
+            return await asyncio.gather(*(fetch(chunk) for chunk in some))
+
+        def contents() -> Iterator[bytes]:
+            """Yield the results, a few at a time: all together they take as much as the transcript."""
+            for start in range(0, len(chunks), _AT_ONCE):
+                some = fetch_some(chunks[start : start + _AT_ONCE])
+                yield from asyncio.run_coroutine_threadsafe(some, loop).result()
 
         def texts() -> Iterator[timing.ChunkText]:
-            for number, (chunk, content) in enumerate(zip(chunks, contents, strict=True), 1):
+            for number, (chunk, content) in enumerate(zip(chunks, contents(), strict=True), 1):
                 begin = begins[chunk.part]
                 start, end = chunk.cut["start_seconds"], chunk.cut["end_seconds"]
                 if content:

@@ -17,7 +17,7 @@ from core.transcription.models import Job, Part
 from core.transcription.revising import Revisions
 from core.transcription.samples import write_sample
 from core.transcription.target import Recording
-from core.transcription.transcript import Reading, Transcript
+from core.transcription.transcript import Transcript, reading_from_json
 from core.transcription.versions import Version, VersionStore
 from core.transcription.workshop import Workshop
 
@@ -166,7 +166,7 @@ class BookTarget:
         if book.job_id != job.id or book.transcript_prefix is None:
             return None
         content = await self.media.read(f"{book.transcript_prefix}.json")
-        reading = await self._workshop.do_heavy(Reading.model_validate_json, content)
+        reading = await self._workshop.do_heavy(reading_from_json, content)
         chapters = await self._catalog.stored_chapters(book.id)
         note: str | None = None
         try:

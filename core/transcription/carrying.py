@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from core.catalog.models import AudioPart
-from core.transcription.transcript import Reading, Transcript
+from core.transcription.transcript import Transcript, reading_from_json
 
 _SAME_SECONDS = 0.05
 
@@ -20,9 +20,7 @@ class Change:
 
 def find_changes(heard: bytes, edited: bytes) -> list[Change]:
     """Return where two transcripts (as JSON) of the same segments differ."""
-    pairs = zip(
-        Reading.model_validate_json(heard).segments, Reading.model_validate_json(edited).segments, strict=True
-    )
+    pairs = zip(reading_from_json(heard).segments, reading_from_json(edited).segments, strict=True)
     return [Change(old.start_seconds, old.text, new.text) for old, new in pairs if old.text != new.text]
 
 

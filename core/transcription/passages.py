@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from core.catalog.service import TranscriptForm
 from core.tasks.models import Prompt, Task
 from core.transcription import formats
-from core.transcription.transcript import Gap, Segment, Timing, Transcript, to_json
+from core.transcription.transcript import Gap, Segment, Timing, Transcript, from_json, to_json
 
 
 def write_passages(task: Task, prompts: Sequence[Prompt], heard: bytes | None, form: TranscriptForm) -> bytes:
@@ -14,7 +14,7 @@ def write_passages(task: Task, prompts: Sequence[Prompt], heard: bytes | None, f
     `heard` is what the model gave last, as JSON. Passages at times that are in it keep their speakers, and
     the times of their words where the text is the same; what nobody has heard or written stays a gap.
     """
-    transcript = _join(task, prompts, None if heard is None else Transcript.model_validate_json(heard))
+    transcript = _join(task, prompts, None if heard is None else from_json(heard))
     match form:
         case "json":
             return to_json(transcript)

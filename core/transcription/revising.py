@@ -14,7 +14,7 @@ from core.operations.service import Operations
 from core.storage.blobs import Container
 from core.transcription.carrying import carry, find_changes, rewrite
 from core.transcription.models import Job
-from core.transcription.transcript import Transcript
+from core.transcription.transcript import Transcript, from_json
 from core.transcription.versions import Version, VersionStore, VersionView, show, timeline_of
 from core.transcription.workshop import Workshop
 from core.transcription.writing import write_forms
@@ -189,7 +189,7 @@ class Revisions:
 
     async def _load(self, prefix: str) -> Transcript:
         content = await self._media.read(f"{prefix}.json")
-        return await self._workshop.do_heavy(Transcript.model_validate_json, content)
+        return await self._workshop.do_heavy(from_json, content)
 
     async def _write(self, book: Book, transcript: Transcript, version: Version) -> Version:
         await write_forms(self._media, self._workshop, version.prefix, transcript)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
+from sys import intern
 
 from core.ai.speech import TimedText
 from core.transcription.sentences import (
@@ -277,7 +278,7 @@ def _order(words: Iterable[Word], latest: float) -> tuple[tuple[Word, ...], floa
     for word in words:
         start = max(latest, round(word.start_seconds, 3))
         latest = max(start, round(word.end_seconds, 3))
-        ordered.append(Word(start_seconds=start, end_seconds=latest, text=word.text))
+        ordered.append(Word(start_seconds=start, end_seconds=latest, text=intern(word.text)))
     return tuple(ordered), latest
 
 

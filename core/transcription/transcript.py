@@ -1,12 +1,18 @@
 """What was said in a recording, and when: the transcript as it is stored and shown."""
 
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from sys import intern
+from typing import Annotated, Any, Literal
 
 import pydantic_core
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+_SEGMENTS = '"segments":['
+
 Timing = Literal["model", "estimated"]
+Token = Annotated[str, AfterValidator(intern)]
 Seconds = Annotated[float, AfterValidator(lambda seconds: round(seconds, 3))]
 
 
@@ -16,7 +22,7 @@ class Word:
 
     start_seconds: float
     end_seconds: float
-    text: str
+    text: Token
 
 
 class Segment(BaseModel):
@@ -84,3 +90,29 @@ class Reading(BaseModel):
 def to_json(transcript: Transcript) -> bytes:
     """Return a transcript as JSON, without a copy of it as text."""
     return pydantic_core.to_json(transcript)
+
+
+def from_json(content: bytes) -> Transcript:
+    """Return a transcript from what `to_json` has written; segment by segment, which takes little memory."""
+    text = content.decode()
+    segments = tuple(Segment.model_validate(raw) for raw in _raw_segments(text))
+    rest = json.loads(text[: text.index(_SEGMENTS) + len(_SEGMENTS)] + "]}")
+    return Transcript.model_validate({**rest, "segments": segments})
+
+
+def reading_from_json(content: bytes) -> Reading:
+    """Return what is said in a transcript that `to_json` has written."""
+    lines = (
+        Line(start_seconds=raw["start_seconds"], text=raw["text"]) for raw in _raw_segments(content.decode())
+    )
+    return Reading(segments=tuple(lines))
+
+
+def _raw_segments(text: str) -> Iterator[dict[str, Any]]:
+    """Yield the segments, which come last; within a string the quotes of their name would be escaped."""
+    decode = json.JSONDecoder().raw_decode
+    at = text.index(_SEGMENTS) + len(_SEGMENTS)
+    while text[at] != "]":
+        raw, at = decode(text, at)
+        yield raw
+        at += text[at] == ","

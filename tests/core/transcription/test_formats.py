@@ -4,12 +4,20 @@ import html
 import json
 import re
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.transcription.formats import to_srt, to_txt, to_vtt
 from core.transcription.timing import ChunkText, join
-from core.transcription.transcript import Gap, Segment, Transcript, Word, to_json
+from core.transcription.transcript import (
+    Gap,
+    Segment,
+    Transcript,
+    Word,
+    from_json,
+    reading_from_json,
+    to_json,
+)
 
 LONG = (
     "It was the best of times, it was the worst of times, it was the age of wisdom, it was the age of "
@@ -176,3 +184,21 @@ def test_speakers_are_the_voices_of_webvtt_and_cannot_leave_their_place() -> Non
     stored = json.loads(to_json(spoken))["segments"]
     assert [part.get("speaker", "none") for part in stored] == ["1.A", "B>\n\n00:00 & <b>", "none"]
     assert Transcript.model_validate_json(to_json(spoken)) == spoken
+
+
+@settings(deadline=None)
+@given(st.lists(st.text(min_size=1), max_size=4))
+def test_what_is_stored_is_read_as_it_was_whatever_is_said_in_it(texts: list[str]) -> None:
+    said = ['"segments":[', '"]}', *texts]
+    segments = [
+        segment(n, n + 1, text, (Word(n, n + 0.5, text), Word(n + 0.5, n + 1, "é")))
+        for n, text in enumerate(said)
+    ]
+    for whole in (
+        transcript(*segments, gaps=(Gap(start_seconds=8, end_seconds=9, reason='"segments":[{"'),)),
+        transcript(),
+    ):
+        stored = to_json(whole)
+        assert from_json(stored) == whole
+        lines = [(line.start_seconds, line.text) for line in reading_from_json(stored).segments]
+        assert lines == [(s.start_seconds, s.text) for s in whole.segments]
