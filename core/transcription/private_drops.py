@@ -1,6 +1,7 @@
 """How private recordings come in: the files in `tasks/{owner}/{task}/` are one recording of that task."""
 
 import logging
+from datetime import timedelta
 from pathlib import PurePosixPath
 
 from core.errors import ConflictError, NotFoundError
@@ -28,6 +29,8 @@ from core.transcription.store import JobStore
 from core.transcription.uploads import MORE_MAY_COME, TaskUpload, Uploads
 
 _log = logging.getLogger("aloud.pipeline")
+
+_PATIENCE = timedelta(minutes=15)
 
 
 class PrivateDrops:
@@ -75,7 +78,8 @@ class PrivateDrops:
             return None
         upload = next((upload for upload in announced if upload.blob_name == name), None)
         if upload is not None and upload.part is None:
-            return await self._begin(owner_id, task_id, await self._files(owner_id, task_id), traceparent)
+            files, _ = await self._files(owner_id, task_id)
+            return await self._begin(owner_id, task_id, files, traceparent)
         if upload is None and is_companion(name):
             _log.info("a file comes along with private recordings and is none")
             return None
@@ -92,9 +96,12 @@ class PrivateDrops:
         return None
 
     async def gather(self, message: Gathering) -> None:
-        """Begin a job for all files of a task, unless a newer one has its own message under way."""
+        """Begin a job for all files of a task, unless a newer one has its own message under way.
+
+        Parts that were announced and are still on their way are waited for, as long as others keep coming.
+        """
         owner_id, task_id = message.path.strip("/").split("/")
-        files = await self._files(owner_id, task_id)
+        files, missing = await self._files(owner_id, task_id)
         if not files:
             _log.info("nothing is left of a private recording")
         elif max(file.facts.modified for file in files) > message.newest:
@@ -102,6 +109,10 @@ class PrivateDrops:
         elif len(files) > MAX_PARTS:
             reason = f"It has {len(files)} files; a recording may have {MAX_PARTS}."
             await self._tasks.await_files(owner_id, task_id, reason)
+        elif missing and message.newest > now() - _PATIENCE:
+            reason = f"{len(files)} of {len(files) + missing} files have arrived."
+            await self._tasks.await_files(owner_id, task_id, reason)
+            await self._queues.send(GATHER, message, self._quiet_seconds)
         else:
             await self._begin(owner_id, task_id, files, message.traceparent)
 
@@ -149,10 +160,10 @@ class PrivateDrops:
         except ConflictError:
             _log.debug("task %s exists", task_id)
 
-    async def _files(self, owner_id: str, task_id: str) -> list[Dropped]:
+    async def _files(self, owner_id: str, task_id: str) -> tuple[list[Dropped], int]:
         """Return the files of a task: those that were announced by their places, then the others by name.
 
-        Of two that were announced for one place, the later one counts.
+        Of two that were announced for one place, the later one counts. And how many places have none yet.
         """
         folder = f"{owner_id}/{task_id}/"
         announced = {upload.blob_name: upload for upload in await self._announced.of_task(task_id)}
@@ -171,4 +182,6 @@ class PrivateDrops:
             Dropped(facts, upload.file_name, await self._announced.examine(upload, facts))
             for _, (upload, facts) in sorted(placed.items())
         ]
-        return examined + [Dropped(facts, PurePosixPath(facts.name).name) for facts in others]
+        places = {upload.part for upload in announced.values() if upload.part is not None}
+        files = examined + [Dropped(facts, PurePosixPath(facts.name).name) for facts in others]
+        return files, len(places - set(placed))

@@ -67,7 +67,7 @@ async def test_recordings_are_sent_on_after_a_cut_heard_found_and_mended(
 
     await page.unroute(third)
     await page.reload()
-    await expect(page.get_by_role("link", name="talk 1")).to_be_visible()
+    await expect(page.get_by_role("link", name="talk", exact=True)).to_be_visible()
     await chooser.set_input_files(talks)
     sent.clear()
     await page.get_by_role("button", name="Go on where it stopped").click()

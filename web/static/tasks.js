@@ -68,17 +68,27 @@ async function send() {
   const before = files.map((_, i) => files.slice(0, i).reduce((sum, file) => sum + file.size, 0));
   const total = files.reduce((sum, file) => sum + file.size, 0);
   [startedAt, startedWith, told] = [0, 0, 0];
+  const uploads = files.map(
+    (file, index) => new Upload(file, listener, token, (bytes, waiting) => tell(index, before[index] + bytes, total, waiting)),
+  );
   let task;
   try {
-    for (const [index, file] of files.entries()) {
-      current = new Upload(file, listener, token, (bytes, waiting) => tell(index, before[index] + bytes, total, waiting));
-      const part = isOne() && files.length > 1 ? { part: index + 1, ...(task && { task_id: task }) } : {};
-      const made = await current.send(part);
-      if (made === null) return show("paused");
-      if (task === undefined || !isOne()) await describe(made);
-      task = made;
+    if (isOne() && files.length > 1) {
+      for (const [index, upload] of uploads.entries()) {
+        current = upload; // all are announced first, so that the work does not begin without the last
+        task = await upload.announce({ part: index + 1, ...(task && { task_id: task }) });
+      }
+      await describe(task);
     }
-    for (const file of files) new Upload(file, listener, token, () => {}).forget();
+    for (const upload of uploads) {
+      current = upload;
+      if (!isOne() || files.length === 1) {
+        task = await upload.announce({});
+        await describe(task);
+      }
+      if (!(await upload.send())) return show("paused");
+    }
+    for (const upload of uploads) upload.forget();
   } catch (error) {
     if (!(error instanceof UploadError || error instanceof TypeError)) throw error;
     say(error instanceof UploadError ? error.message : "No connection. What has arrived is kept: go on later.");

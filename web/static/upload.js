@@ -33,6 +33,7 @@ export class Upload {
   #token;
   #kept;
   #onProgress;
+  #state = null;
   #request = null;
   #wake = null;
   #stopped = false;
@@ -51,15 +52,12 @@ export class Upload {
   }
 
   /**
-   * Send what is missing, and return the id of the task; null if it was stopped. What is `announced` besides
-   * the file is `part`, and `task_id` for another part. That all of it was sent is remembered until it is
-   * forgotten: whatever is cut off after it, nothing is sent twice.
+   * Say that this file will come, unless that was said before; returns the id of the task. What is `announced`
+   * besides the file is `part`, and `task_id` for another part.
    */
-  async send(announced) {
-    this.#stopped = false;
-    let state = await this.#goOn(announced.task_id);
-    if (state?.isSent) return state.task;
-    if (!state) {
+  async announce(announced) {
+    this.#state = await this.#goOn(announced.task_id);
+    if (!this.#state) {
       const { id, task_id, url, expires_at } = await ask("POST", "/uploads", this.#token, {
         purpose: "task",
         filename: this.#file.name,
@@ -67,26 +65,37 @@ export class Upload {
         content_type: typeOf(this.#file),
         ...announced,
       });
-      state = { id, task: task_id, done: 0, link: { url, expires_at } };
-      this.#kept.write(state);
+      this.#state = { id, task: task_id, done: 0, link: { url, expires_at } };
+      this.#kept.write(this.#state);
     }
+    return this.#state.task;
+  }
+
+  /**
+   * Send what is missing of a file that was announced; false if it was stopped. That all of it was sent is
+   * remembered until it is forgotten: whatever is cut off after it, nothing is sent twice.
+   */
+  async send() {
+    this.#stopped = false;
+    const state = this.#state;
+    if (state.isSent) return true;
     this.#onProgress(Math.min(state.done * BLOCK_BYTES, this.#file.size), false);
     const count = Math.max(1, Math.ceil(this.#file.size / BLOCK_BYTES));
     while (state.done < count) {
       const [from, number] = [state.done * BLOCK_BYTES, state.done];
       const block = this.#file.slice(from, from + BLOCK_BYTES);
       const sent = await this.#persist(state, `&comp=block&blockid=${encodeURIComponent(blockName(number))}`, block, from);
-      if (!sent) return null;
+      if (!sent) return false;
       state.done += 1;
       this.#kept.write(state);
     }
     const blocks = Array.from({ length: count }, (_, number) => `<Latest>${blockName(number)}</Latest>`);
     const list = `<?xml version="1.0" encoding="utf-8"?><BlockList>${blocks.join("")}</BlockList>`;
     const joined = await this.#persist(state, "&comp=blocklist", list, this.#file.size);
-    if (!joined) return null;
+    if (!joined) return false;
     this.#kept.write({ ...state, isSent: true });
     await ask("POST", `/uploads/${state.id}/complete`, this.#token);
-    return state.task;
+    return true;
   }
 
   forget() {

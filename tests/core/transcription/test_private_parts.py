@@ -130,6 +130,24 @@ async def test_parts_are_uploaded_in_any_order_and_one_of_them_again(
         await services.tasks.task(owner_id, task_id)
 
 
+async def test_parts_that_are_on_their_way_are_waited_for_but_not_for_ever(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person = someone()
+    first = await announce(services, person, b"one", part=1)
+    await announce(services, person, b"two", part=2, task_id=first.task_id)
+    await containers(services)[0].write(first.blob_name, b"one", "audio/mpeg")
+    await services.transcription.accept_drop("tasks", first.blob_name)
+    folder = f"{person.user_id}/{first.task_id}/"
+    message = Gathering(container="tasks", path=folder, newest=now() + timedelta(seconds=1))
+    await services.gather.run(message.model_dump_json())
+    task = await services.tasks.task(person.user_id, first.task_id)
+    assert (task.job_id, task.reason) == (None, "1 of 2 files have arrived.")
+    monkeypatch.setattr("core.transcription.private_drops._PATIENCE", timedelta(seconds=-5))
+    job = await gather(services, person.user_id, first.task_id)
+    assert [part.blob_name for part in await services.transcription._store.parts(job.id)] == [first.blob_name]
+
+
 async def test_an_arrival_that_is_cut_off_anywhere_is_made_up_for_when_it_is_told_again(
     azurite: Azurite,
 ) -> None:
