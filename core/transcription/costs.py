@@ -70,13 +70,16 @@ class Costs:
         for month in {at.replace(day=1), at.replace(day=1) - timedelta(days=1)}:
             async for reservation in self._budgets.unsettled(month):
                 job = await self._store.find(reservation.job_id)
-                if job is not None and job.run == reservation.run and job.is_final:
+                if job is None:  # its task is gone, and its rows with it
+                    claim = Claim(reservation.job_id, reservation.run, None, month)
+                    await self._budgets.settle(claim, Amount(reservation.microdollars, reservation.seconds))
+                elif job.run == reservation.run and job.is_final:
                     begun = job.reserved_at
                     if begun is not None and (begun.year, begun.month) == (month.year, month.month):
                         await self.settle(job)
                     else:  # it was ended, or asked again, before it knew of this one
                         await self._budgets.settle(await self._claim(job, month), Amount(0, 0))
-                elif job is not None and job.run != reservation.run:  # what it has cost is not known any more
+                elif job.run != reservation.run:  # what it has cost is not known any more
                     claim = replace(await self._claim(job, month), run=reservation.run)
                     await self._budgets.settle(claim, Amount(reservation.microdollars, reservation.seconds))
 

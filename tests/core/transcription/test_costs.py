@@ -145,6 +145,26 @@ async def test_what_a_crash_has_left_reserved_is_settled_by_the_timer(
         await services.close()
 
 
+async def test_what_is_reserved_for_a_job_whose_rows_are_gone_counts_as_spent(
+    azurite: Azurite, ai: ScriptedAi
+) -> None:
+    """Nobody knows any more what it has cost; reserved for ever, it would narrow the month for all."""
+    services = join(azurite, ai)
+    try:
+        before = await sums(services)
+        job = await drop(services)
+        rooms = services.transcription
+        await rooms.run("ingest", Step(job_id=job.id))
+        held = (await sums(services)).reserved_microdollars - before.reserved_microdollars
+        await rooms._store.erase(job.id)
+        await rooms.wake_stalled()
+        after = await sums(services)
+        assert after.reserved_microdollars == before.reserved_microdollars
+        assert after.spent_microdollars - before.spent_microdollars == held > 0
+    finally:
+        await services.close()
+
+
 async def test_what_is_ended_while_it_asks_for_money_gives_it_back(azurite: Azurite, ai: ScriptedAi) -> None:
     services = join(azurite, ai)
     costs = services.transcription._costs
