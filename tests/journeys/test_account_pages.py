@@ -20,6 +20,7 @@ from tests.person import Person
 from tests.visitor import TOKEN, Visitor, visit
 
 NEW_PASSWORD = "falls mainly in the plain"
+FORMS_WITH_FILES = {"/account/picture": "picture", "/tasks": "file"}
 
 
 @pytest_asyncio.fixture
@@ -313,15 +314,18 @@ async def test_no_form_from_elsewhere_is_taken(aloud: Aloud, visitor: Visitor) -
     person = await Person.join(aloud)
     await visitor.sign_in(person.email, person.password)
     await visitor.get("/reset")
+    _, task, _ = await person.post("/tasks", name="Mine")
     for path in paths:
-        status, _, _ = await visitor.send(path)
-        expected = 404 if path.startswith("/manage/") else 415 if path == "/account/picture" else 403
+        status, _, _ = await visitor.send(path.replace("{id}", task["id"]))
+        expected = 404 if path.startswith("/manage/") else 415 if path in FORMS_WITH_FILES else 403
         assert status == expected, path
-    form = aiohttp.FormData({"csrf": "not.ours.atall"})
-    form.add_field("picture", make_png(), filename="a.png")
-    async with visitor.http.post("/account/picture", data=form, allow_redirects=False) as answer:
-        assert answer.status == 403
+    for path, field in FORMS_WITH_FILES.items():
+        form = aiohttp.FormData({"csrf": "not.ours.atall"})
+        form.add_field(field, make_png(), filename="a.png")
+        async with visitor.http.post(path, data=form, allow_redirects=False) as answer:
+            assert answer.status == 403, path
     assert (await person.get("/users/me"))["picture_url"] is None
+    assert [item["name"] for item in (await person.get("/tasks"))["items"]] == ["Mine"]
 
     await visitor.send("/logout", "/account")
     await visitor.sign_in(aloud.admin_email, aloud.admin_password)
