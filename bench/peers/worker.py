@@ -24,17 +24,18 @@ app = Celery("worker", broker=os.environ["REDIS_URL"], backend=os.environ["REDIS
 
 @app.task  # type: ignore[untyped-decorator]
 def transcribe(path: str) -> dict[str, float]:
-    """Return how many chunks were done, and in how many seconds."""
+    """Return how many chunks were done, of how much sound, and in how many seconds."""
     client = OpenAI(api_key="none", max_retries=0)
-    started, done = time.perf_counter(), 0
-    for chunk in cut(path):
+    started, done, heard = time.perf_counter(), 0, 0.0
+    for chunk, seconds in cut(path):
         client.audio.transcriptions.create(
             file=(f"chunk_{done:04d}.flac", chunk), model="whisper-1", response_format="verbose_json"
         )
         done += 1
+        heard += seconds
         if done == int(os.environ["CHUNKS"]):
             break
-    return {"chunks": done, "seconds": time.perf_counter() - started}
+    return {"chunks": done, "heard_seconds": heard, "seconds": time.perf_counter() - started}
 
 
 class Chunk:
@@ -57,8 +58,8 @@ class Chunk:
         return self._content.getvalue()
 
 
-def cut(path: str) -> Iterator[bytes]:
-    """Yield a recording in chunks of six minutes."""
+def cut(path: str) -> Iterator[tuple[bytes, float]]:
+    """Yield a recording in chunks of six minutes, each with its length in seconds."""
     with av.open(path) as source:
         resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
         chunk = Chunk()
@@ -66,10 +67,10 @@ def cut(path: str) -> Iterator[bytes]:
             for piece in resampler.resample(frame):
                 chunk.add(piece)
                 if chunk.samples >= CHUNK_SECONDS * RATE:
-                    yield chunk.close()
+                    yield chunk.close(), chunk.samples / RATE
                     chunk = Chunk()
         if chunk.samples:
-            yield chunk.close()
+            yield chunk.close(), chunk.samples / RATE
 
 
 if __name__ == "__main__":
