@@ -26,7 +26,7 @@ _TOKEN_SECONDS = 600
 QUICK = {
     "AzureFunctionsJobHost__extensions__queues__visibilityTimeout": "00:00:01",
     # the host is told of each message; what it asks for besides is for leases that have run out
-    "AzureFunctionsJobHost__extensions__queues__maxPollingInterval": "00:01:00",
+    "AzureFunctionsJobHost__extensions__queues__maxPollingInterval": "00:00:15",
     "BACKOFF_SECONDS": "0.8",
     "QUIET_SECONDS": "1",
     "MAX_ATTEMPTS": "3",
