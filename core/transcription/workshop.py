@@ -1,9 +1,11 @@
 """The threads that decode and the blocks of audio that they read, which all steps of this process share."""
 
 import asyncio
+import ctypes
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -34,12 +36,16 @@ class Workshop:
 
     async def do_heavy(self, work: Callable[..., R], *arguments: Any) -> R:
         """Do what takes much memory, one such thing at a time."""
-        return await _do(self._heavy, work, *arguments)
+        try:
+            return await _do(self._heavy, work, *arguments)
+        finally:
+            await _do(self._heavy, _give_back_memory)
 
     async def decode(self, probe: "Probe", work: Callable[..., R], *arguments: Any) -> R:
         """Do what decodes a recording; an mp4 takes much memory, the others little."""
-        executor = self._heavy if probe.container == "mp4" else self._decoders
-        return await _do(executor, work, *arguments)
+        if probe.container == "mp4":
+            return await self.do_heavy(work, *arguments)
+        return await _do(self._decoders, work, *arguments)
 
     def reader(self, media: Container, name: str, etag: str, size: int) -> BlockReader:
         """Return a file that fetches the audio in blocks, which this process shares and keeps for a while."""
@@ -83,6 +89,15 @@ def begin_metering() -> Meter:
 def current_meter() -> Meter:
     """Return the meter of the step that runs."""
     return _meter.get() or Meter()
+
+
+def _give_back_memory() -> None:
+    """Have the C library return what it holds for later, which it does by itself only at the heap's end.
+
+    Only glibc has malloc_trim(3), and the Functions host on Linux runs on it.
+    """
+    with suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 async def _do(executor: ThreadPoolExecutor, work: Callable[..., R], *arguments: Any) -> R:
