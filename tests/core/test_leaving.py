@@ -39,6 +39,7 @@ KEPT = {
     "table audit": "who did what: only ever added, people by number",
     "table attempts": "counted tries, under a hash, until the nightly sweep",
     "table due": "which orders the nightly sweep looks at again, by number, for a month",
+    "queue settle": "a look at an order, due when it should be paid: finds none any more, and is gone",
     "container mail": "mails that were sent, as files where no mail service is set",
 }
 """All that may still lead to somebody who has left."""

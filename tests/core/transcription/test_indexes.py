@@ -9,8 +9,8 @@ from core.transcription import audio, indexes
 from core.transcription.blocks import PatchedReader
 from tests.audio import make_audio, make_png, repeat_m4b
 
-SECONDS = 120
-CHUNK = 30.0
+SECONDS = 60
+CHUNK = 15.0
 
 
 def read_all(content: bytes) -> tuple[Any, ...]:
@@ -28,7 +28,7 @@ def read_all(content: bytes) -> tuple[Any, ...]:
 @pytest.fixture(scope="module")
 def recordings() -> dict[str, bytes]:
     sounds = [(at + 0.4, at + 2.6) for at in range(0, SECONDS, 4)]
-    chapters = [("One", 0.0, 50.0), ("Two", 50.0, 120.0)]
+    chapters = [("One", 0.0, 25.0), ("Two", 25.0, 60.0)]
     made = {
         kind: make_audio(
             kind, SECONDS, sounds=sounds, tags={"title": "Long"}, chapters=chapters, cover=make_png()
