@@ -36,10 +36,7 @@ class Workshop:
 
     async def do_heavy(self, work: Callable[..., R], *arguments: Any) -> R:
         """Do what takes much memory, one such thing at a time."""
-        try:
-            return await _do(self._heavy, work, *arguments)
-        finally:
-            await _do(self._heavy, _give_back_memory)
+        return await _do(self._heavy, _give_back_memory_after, work, *arguments)
 
     async def decode(self, probe: "Probe", work: Callable[..., R], *arguments: Any) -> R:
         """Do what decodes a recording; an mp4 takes much memory, the others little."""
@@ -91,13 +88,17 @@ def current_meter() -> Meter:
     return _meter.get() or Meter()
 
 
-def _give_back_memory() -> None:
-    """Have the C library return what it holds for later, which it does by itself only at the heap's end.
+def _give_back_memory_after(work: Callable[..., R], *arguments: Any) -> R:
+    """Do something, and then have the C library return what it holds for later.
 
-    Only glibc has malloc_trim(3), and the Functions host on Linux runs on it.
+    It does so by itself only at the heap's end. Only glibc has malloc_trim(3), and the Functions host on
+    Linux runs on it.
     """
-    with suppress(OSError, AttributeError, TypeError):
-        ctypes.CDLL(None).malloc_trim(0)
+    try:
+        return work(*arguments)
+    finally:
+        with suppress(OSError, AttributeError, TypeError):
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 async def _do(executor: ThreadPoolExecutor, work: Callable[..., R], *arguments: Any) -> R:
