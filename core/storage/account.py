@@ -19,7 +19,7 @@ from azure.storage.queue.aio import QueueServiceClient
 
 from core.errors import UnavailableError
 from core.settings import Settings
-from core.storage.blobs import Container
+from core.storage.blobs import BLOCK_BYTES, Container
 from core.storage.failures import translated
 from core.storage.queues import Queues
 from core.storage.tables import Table
@@ -125,11 +125,13 @@ class StorageAccount:
             self._transport = _Transport(self._watch)
             common: dict[str, Any] = {"transport": self._transport}
             retry = ExponentialRetry(initial_backoff=1, increment_base=2, retry_total=3)
+            # A file that is larger is sent block by block, and never all of it in memory.
+            blob_options: dict[str, Any] = {"retry_policy": retry, "max_single_put_size": BLOCK_BYTES}
             settings = self._settings
             if settings.storage_connection is not None:
                 connection = settings.storage_connection.get_secret_value()
                 self._services = (
-                    BlobServiceClient.from_connection_string(connection, retry_policy=retry, **common),
+                    BlobServiceClient.from_connection_string(connection, **blob_options, **common),
                     QueueServiceClient.from_connection_string(connection, retry_policy=retry, **common),
                     TableServiceClient.from_connection_string(connection, **common),
                 )
@@ -141,7 +143,7 @@ class StorageAccount:
                     str(settings.table_service_uri),
                 )
                 self._services = (
-                    BlobServiceClient(blobs, credential, retry_policy=retry, **common),
+                    BlobServiceClient(blobs, credential, **blob_options, **common),
                     QueueServiceClient(queues, credential, retry_policy=retry, **common),
                     TableServiceClient(tables, credential=credential, **common),
                 )

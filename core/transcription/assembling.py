@@ -3,15 +3,16 @@
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from tempfile import TemporaryFile
+from typing import Any, BinaryIO
 
 from core.transcription.models import Chunk, ChunkResult, Job, Part, Step
 from core.transcription.progress import Messages, Progress, count
 from core.transcription.store import JobStore
+from core.transcription.storing import write_forms
 from core.transcription.target import Targets
 from core.transcription.transcript import Transcript
 from core.transcription.workshop import Workshop
-from core.transcription.writing import write_forms
 
 _AT_ONCE = 8
 
@@ -37,13 +38,14 @@ class Assemble:
     async def _write_transcript(self, job: Job, chunks: list[Chunk]) -> None:
         failed = [chunk for chunk in chunks if chunk.status == "failed"]
         parts = await self._store.parts(job.id)
-        transcript = await self._join(job, parts, chunks)
         target = self._targets[job.target]
         prefix = f"{target.folder(job)}transcript-{job.run}"
-        await write_forms(target.media, self._workshop, prefix, transcript)
-        if (await self._store.job(job.id)).run != job.run:
-            return
-        note = await target.attach(job, [part for part in parts if part.cuts], prefix, transcript)
+        with TemporaryFile() as file:
+            transcript = await self._join(job, parts, chunks, file)
+            await write_forms(target.media, self._workshop, prefix, transcript)
+            if (await self._store.job(job.id)).run != job.run:
+                return
+            note = await target.attach(job, [part for part in parts if part.cuts], prefix, transcript)
         quality: dict[str, Any] = {"coverage": round(transcript.coverage, 4), "gaps": len(transcript.gaps)}
         if failed:
             causes = _summarise(chunk.error for chunk in failed)
@@ -58,7 +60,7 @@ class Assemble:
         shortfall = " ".join(dict.fromkeys(said)) or None
         await self._progress.advance(job, "enriching", shortfall, shortfall=shortfall, **quality)
 
-    async def _join(self, job: Job, parts: list[Part], chunks: list[Chunk]) -> Transcript:
+    async def _join(self, job: Job, parts: list[Part], chunks: list[Chunk], file: BinaryIO) -> Transcript:
         from core.transcription import timing
 
         loop = asyncio.get_running_loop()
@@ -89,7 +91,7 @@ class Assemble:
                     cause = chunk.error or "unknown cause"
                     yield timing.ChunkText(begin + start, end - start, None, None, cause)
 
-        return await self._workshop.do_heavy(timing.join, texts(), job.duration_seconds or 0.0)
+        return await self._workshop.do_heavy(timing.join, texts(), job.duration_seconds or 0.0, file)
 
 
 def _summarise(errors: Iterable[str | None]) -> str:

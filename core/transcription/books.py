@@ -16,8 +16,9 @@ from core.transcription.metadata import fill_from_tags, hints_of
 from core.transcription.models import Job, Part
 from core.transcription.revising import Revisions
 from core.transcription.samples import write_sample
+from core.transcription.storing import open_transcript
 from core.transcription.target import Recording
-from core.transcription.transcript import Transcript, reading_from_json
+from core.transcription.transcript import Transcript, read_lines
 from core.transcription.versions import Version, VersionStore
 from core.transcription.workshop import Workshop
 
@@ -165,12 +166,12 @@ class BookTarget:
         book = await self._catalog.book(job.target_id)
         if book.job_id != job.id or book.transcript_prefix is None:
             return None
-        content = await self.media.read(f"{book.transcript_prefix}.json")
-        reading = await self._workshop.do_heavy(reading_from_json, content)
+        async with open_transcript(self.media, self._workshop, book.transcript_prefix) as transcript:
+            lines = await self._workshop.do_heavy(read_lines, transcript)
         chapters = await self._catalog.stored_chapters(book.id)
         note: str | None = None
         try:
-            findings = await enrich(self._models.text, book.title, chapters, reading, bill)
+            findings = await enrich(self._models.text, book.title, chapters, lines, bill)
         except ModelFilteredError as error:
             note = f"No summary was written: {error.detail}"
             findings = Findings(book.summary, book.tags, tuple(chapters))

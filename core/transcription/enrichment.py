@@ -13,7 +13,7 @@ from core.ai import Bill, TextModel
 from core.catalog.models import Chapter
 from core.errors import ModelUnavailableError
 from core.transcription.metadata import needs_title
-from core.transcription.transcript import Reading
+from core.transcription.transcript import Line
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -63,20 +63,20 @@ class Findings:
 
 
 async def enrich(
-    model: TextModel, title: str, chapters: Sequence[Chapter], reading: Reading, bill: Bill
+    model: TextModel, title: str, chapters: Sequence[Chapter], lines: Sequence[Line], bill: Bill
 ) -> Findings:
     """Ask the model about the whole book, part by part if it is long; what it costs goes on the bill.
 
     Raises ModelUnavailableError, also for an answer that is not usable, and ModelRefusedError.
     """
-    text = " ".join(segment.text for segment in reading.segments)
+    text = " ".join(line.text for line in lines)
     if not text.strip():
         return Findings(None, (), tuple(chapters))
     billed = _Billed(model, bill)
     try:
         async with asyncio.TaskGroup() as group:  # where one call fails, the others are not paid any more
             digesting = group.create_task(_digest(billed, title, text))
-            titling = group.create_task(_entitle(billed, chapters, reading))
+            titling = group.create_task(_entitle(billed, chapters, lines))
     except ExceptionGroup as failed:
         raise _first(failed) from None
     digest, titled = digesting.result(), titling.result()
@@ -128,7 +128,7 @@ def _sections(text: str) -> list[str]:
     return [*sections, text]
 
 
-async def _entitle(model: _Billed, chapters: Sequence[Chapter], reading: Reading) -> tuple[Chapter, ...]:
+async def _entitle(model: _Billed, chapters: Sequence[Chapter], lines: Sequence[Line]) -> tuple[Chapter, ...]:
     """Give a title to the chapters that have only a number."""
     untitled = [chapter for chapter in chapters if needs_title(chapter)]
     if not untitled or len(chapters) == 1:
@@ -136,9 +136,9 @@ async def _entitle(model: _Billed, chapters: Sequence[Chapter], reading: Reading
     beginnings = {chapter.index: "" for chapter in untitled}
     for chapter in untitled:
         words: list[str] = []
-        for segment in reading.segments:
-            if chapter.start_seconds <= segment.start_seconds < chapter.end_seconds:
-                words.append(segment.text)
+        for line in lines:
+            if chapter.start_seconds <= line.start_seconds < chapter.end_seconds:
+                words.append(line.text)
                 if sum(map(len, words)) > _TITLE_CHARACTERS:
                     break
         beginnings[chapter.index] = " ".join(words)[:_TITLE_CHARACTERS]

@@ -1,10 +1,12 @@
-"""Writes a transcript as SubRip, WebVTT or plain text."""
+"""Writes a transcript as JSON, SubRip, WebVTT or plain text, bit by bit."""
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from heapq import merge
 
-from core.transcription.transcript import Gap, Segment, Transcript
+from core.catalog.service import TranscriptForm
+from core.transcription.transcript import Gap, Segment, Transcript, to_json
 
 MAX_LINE = 42
 MAX_LINES = 2
@@ -27,30 +29,43 @@ class _Cue:
     speaker: str | None
 
 
-def to_srt(transcript: Transcript) -> str:
-    """Write SubRip."""
-    return "\n".join(
-        f"{number}\n{_clock(cue.start, ',')} --> {_clock(cue.end, ',')}\n"
-        + "".join(f"{line.translate(_SRT_LOOK_ALIKES)}\n" for line in cue.lines)
-        for number, cue in enumerate(_cues(transcript), 1)
-    )
+def to_srt(transcript: Transcript) -> Iterator[str]:
+    """Yield SubRip, a cue at a time."""
+    for number, cue in enumerate(_cues(transcript), 1):
+        apart = "\n" if number > 1 else ""
+        yield f"{apart}{number}\n{_clock(cue.start, ',')} --> {_clock(cue.end, ',')}\n" + "".join(
+            f"{line.translate(_SRT_LOOK_ALIKES)}\n" for line in cue.lines
+        )
 
 
-def to_vtt(transcript: Transcript) -> str:
-    """Write WebVTT, with the speakers as voices."""
-    return "WEBVTT\n" + "".join(
-        f"\n{_clock(cue.start, '.')} --> {_clock(cue.end, '.')}\n"
-        + (f"<v {_clean(cue.speaker).translate(_VTT_ESCAPES)}>" if cue.speaker else "")
-        + "".join(f"{line.translate(_VTT_ESCAPES)}\n" for line in cue.lines)
-        for cue in _cues(transcript)
-    )
+def to_vtt(transcript: Transcript) -> Iterator[str]:
+    """Yield WebVTT, a cue at a time, with the speakers as voices."""
+    yield "WEBVTT\n"
+    for cue in _cues(transcript):
+        yield (
+            f"\n{_clock(cue.start, '.')} --> {_clock(cue.end, '.')}\n"
+            + (f"<v {_clean(cue.speaker).translate(_VTT_ESCAPES)}>" if cue.speaker else "")
+            + "".join(f"{line.translate(_VTT_ESCAPES)}\n" for line in cue.lines)
+        )
 
 
-def to_txt(transcript: Transcript) -> str:
-    """Write plain text: a new paragraph after a long pause, a line in brackets for what is missing."""
+def to_txt(transcript: Transcript) -> Iterator[str]:
+    """Yield plain text: a new paragraph after a long pause, a line in brackets for what is missing."""
     gaps = [(gap.start_seconds, _describe(gap)) for gap in transcript.gaps]
-    paragraphs = sorted([*_paragraphs(transcript), *gaps], key=lambda paragraph: paragraph[0])
-    return "\n".join(f"{text}\n" for _, text in paragraphs if text)
+    paragraphs = merge(_paragraphs(transcript), gaps, key=lambda paragraph: paragraph[0])
+    apart = ""
+    for _, text in paragraphs:
+        if text:
+            yield f"{apart}{text}\n"
+            apart = "\n"
+
+
+WRITERS: Mapping[TranscriptForm, Callable[[Transcript], Iterator[str]]] = {
+    "json": to_json,
+    "txt": to_txt,
+    "srt": to_srt,
+    "vtt": to_vtt,
+}
 
 
 def _describe(gap: Gap) -> str:
@@ -79,10 +94,13 @@ def _cues(transcript: Transcript) -> Iterator[_Cue]:
     latest = 0
     for segment in transcript.segments:
         for start, end, text in _split(segment):
-            lines = textwrap.wrap(text, MAX_LINE, break_on_hyphens=False)
             begin = max(latest, round(start * 1000))
             latest = max(begin + 1, min(round(end * 1000), begin + round(MAX_CUE_SECONDS * 1000)))
-            yield _Cue(begin, latest, tuple(lines), segment.speaker)
+            yield _Cue(begin, latest, tuple(_wrap(text)), segment.speaker)
+
+
+def _wrap(text: str) -> list[str]:
+    return textwrap.wrap(text, MAX_LINE, break_on_hyphens=False)
 
 
 def _split(segment: Segment) -> Iterator[tuple[float, float, str]]:
@@ -90,7 +108,7 @@ def _split(segment: Segment) -> Iterator[tuple[float, float, str]]:
     held: list[tuple[float, float, str]] = []
     for word in _timed_words(segment):
         text = " ".join([*(token for _, _, token in held), word[2]])
-        full = len(textwrap.wrap(text, MAX_LINE, break_on_hyphens=False)) > MAX_LINES
+        full = len(text) > MAX_LINE and len(_wrap(text)) > MAX_LINES
         if held and (full or word[1] - held[0][0] > MAX_CUE_SECONDS):
             yield held[0][0], held[-1][1], " ".join(token for _, _, token in held)
             held = []

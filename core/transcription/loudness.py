@@ -24,9 +24,9 @@ _CLICK_DB = 20.0
 
 def mean_squares(samples: NDArray[np.int16]) -> NDArray[np.float64]:
     """Return the mean square of each whole 20 ms frame; full scale is 1."""
-    whole = samples[: len(samples) // FRAME * FRAME].reshape(-1, FRAME).astype(np.float64) / 32768
-    means: NDArray[np.float64] = np.mean(whole * whole, axis=1)
-    return means
+    frames = samples[: len(samples) // FRAME * FRAME].reshape(-1, FRAME)
+    sums: NDArray[np.float64] = np.einsum("ij,ij->i", frames, frames, dtype=np.float64)
+    return sums / (FRAME * 32768.0**2)
 
 
 def decibels(mean_square: NDArray[np.float64]) -> NDArray[np.float64]:

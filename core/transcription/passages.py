@@ -1,11 +1,12 @@
 """Passages that a person has changed, written as a transcript: what was not changed stays as it was heard."""
 
 from collections.abc import Sequence
+from io import BytesIO
 
 from core.catalog.service import TranscriptForm
 from core.tasks.models import Prompt, Task
-from core.transcription import formats
-from core.transcription.transcript import Gap, Segment, Timing, Transcript, from_json, to_json
+from core.transcription.formats import WRITERS
+from core.transcription.transcript import Gap, Segment, Timing, Transcript, from_json, sum_up
 
 
 def write_passages(task: Task, prompts: Sequence[Prompt], heard: bytes | None, form: TranscriptForm) -> bytes:
@@ -14,16 +15,8 @@ def write_passages(task: Task, prompts: Sequence[Prompt], heard: bytes | None, f
     `heard` is what the model gave last, as JSON. Passages at times that are in it keep their speakers, and
     the times of their words where the text is the same; what nobody has heard or written stays a gap.
     """
-    transcript = _join(task, prompts, None if heard is None else from_json(heard))
-    match form:
-        case "json":
-            return to_json(transcript)
-        case "txt":
-            return formats.to_txt(transcript).encode()
-        case "srt":
-            return formats.to_srt(transcript).encode()
-        case "vtt":
-            return formats.to_vtt(transcript).encode()
+    transcript = _join(task, prompts, None if heard is None else from_json(BytesIO(heard)))
+    return "".join(WRITERS[form](transcript)).encode()
 
 
 def _join(task: Task, prompts: Sequence[Prompt], heard: Transcript | None) -> Transcript:
@@ -41,7 +34,7 @@ def _join(task: Task, prompts: Sequence[Prompt], heard: Transcript | None) -> Tr
     return Transcript(
         language=task.language,
         duration_seconds=duration,
-        timing="mixed" if len(timings) > 1 else next(iter(timings), "estimated"),
+        timing=sum_up(timings),
         coverage=max(0.0, 1 - missing / duration) if duration else 1.0,
         gaps=gaps,
         segments=segments,

@@ -69,10 +69,7 @@ class TaskTarget:
     async def attach(self, job: Job, parts: Sequence[Part], prefix: str, transcript: Transcript) -> None:
         heard = Heard(
             job_id=job.id,
-            prompts=tuple(
-                Prompt(index=s.index, start_seconds=s.start_seconds, end_seconds=s.end_seconds, text=s.text)
-                for s in transcript.segments
-            ),
+            prompts=await asyncio.to_thread(_prompts_of, transcript),
             language=language_code(transcript.language),
             coverage=round(transcript.coverage, 4),
             transcript_prefix=prefix,
@@ -89,6 +86,13 @@ class TaskTarget:
 
     async def publish(self) -> None:
         """There is nobody to show it to."""
+
+
+def _prompts_of(transcript: Transcript) -> tuple[Prompt, ...]:
+    return tuple(
+        Prompt(index=s.index, start_seconds=s.start_seconds, end_seconds=s.end_seconds, text=s.text)
+        for s in transcript.segments
+    )
 
 
 class Recordings:

@@ -1,6 +1,7 @@
 """People's changes to transcripts: each a version that stays, whatever a model hears later."""
 
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -14,10 +15,10 @@ from core.operations.service import Operations
 from core.storage.blobs import Container
 from core.transcription.carrying import carry, find_changes, rewrite
 from core.transcription.models import Job
-from core.transcription.transcript import Transcript, from_json
+from core.transcription.storing import open_transcript, write_forms
+from core.transcription.transcript import Transcript, read_lines
 from core.transcription.versions import Version, VersionStore, VersionView, show, timeline_of
 from core.transcription.workshop import Workshop
-from core.transcription.writing import write_forms
 
 _TRIES = 5
 
@@ -78,26 +79,27 @@ class Revisions:
             book, current = await self._managed(book_id, caller)
             if patch.version is not None and patch.version != current.number:
                 raise ConflictError(f"The current version is {current.number}; read it and change that one.")
-            transcript = await self._load(current.prefix)
-            texts = _texts_of(patch, transcript)
-            changes = sum(transcript.segments[place].text != text for place, text in texts.items())
-            if not changes:
-                return show(current, book)
-            version = await self._write(
-                book,
-                rewrite(transcript, texts),
-                current.model_copy(
-                    update={
-                        "kind": "edited",
-                        "author_id": caller.user_id,
-                        "prefix": f"{book.id}/transcripts/{new_id()}",
-                        "based_on": current.number,
-                        "changes": changes,
-                        "note": None,
-                        "created_at": now(),
-                    }
-                ),
-            )
+            async with self._open(current) as transcript:
+                lines = await self._workshop.do_heavy(read_lines, transcript)
+                texts = _texts_of(patch, len(lines))
+                changes = sum(lines[place].text != text for place, text in texts.items())
+                if not changes:
+                    return show(current, book)
+                version = await self._write(
+                    book,
+                    rewrite(transcript, texts),
+                    current.model_copy(
+                        update={
+                            "kind": "edited",
+                            "author_id": caller.user_id,
+                            "prefix": f"{book.id}/transcripts/{new_id()}",
+                            "based_on": current.number,
+                            "changes": changes,
+                            "note": None,
+                            "created_at": now(),
+                        }
+                    ),
+                )
             await self._operations.record(
                 "transcript.edited", caller.user_id, book_id, origin, f"version {version.number}: {changes}"
             )
@@ -148,8 +150,8 @@ class Revisions:
         if current.root == heard.number:
             return current
         root = await self._version(book.id, current.root)
-        texts = [await self._media.read(f"{version.prefix}.json") for version in (root, current)]
-        changes = await self._workshop.do_heavy(find_changes, *texts)
+        async with self._open(root) as before, self._open(current) as edited:
+            changes = await self._workshop.do_heavy(find_changes, before, edited)
         carried, kept = await self._workshop.do_heavy(carry, changes, book.parts, transcript, parts)
         lost = len(changes) - kept
         if lost and current.timeline == heard.timeline:
@@ -187,9 +189,8 @@ class Revisions:
                 return version
         raise NotFoundError("There is no such version.")
 
-    async def _load(self, prefix: str) -> Transcript:
-        content = await self._media.read(f"{prefix}.json")
-        return await self._workshop.do_heavy(from_json, content)
+    def _open(self, version: Version) -> AbstractAsyncContextManager[Transcript]:
+        return open_transcript(self._media, self._workshop, version.prefix)
 
     async def _write(self, book: Book, transcript: Transcript, version: Version) -> Version:
         await write_forms(self._media, self._workshop, version.prefix, transcript)
@@ -206,13 +207,13 @@ class Revisions:
         return (await self._catalog.update(seen.id, point)).transcript_prefix == version.prefix
 
 
-def _texts_of(patch: TranscriptPatch, transcript: Transcript) -> dict[int, str]:
+def _texts_of(patch: TranscriptPatch, segments: int) -> dict[int, str]:
     """Raises InvalidError for segments that there are not, or that are named twice."""
     texts: dict[int, str] = {}
     wrong = []
     for place, segment in enumerate(patch.segments):
-        if segment.index >= len(transcript.segments):
-            wrong.append((f"segments.{place}.index", f"There are {len(transcript.segments)} segments."))
+        if segment.index >= segments:
+            wrong.append((f"segments.{place}.index", f"There are {segments} segments."))
         elif segment.index in texts:
             wrong.append((f"segments.{place}.index", "This segment is named twice."))
         texts[segment.index] = " ".join(segment.text.split())

@@ -33,7 +33,7 @@ async def write_sample(
     probe = audio.Probe(**part.probe)
     cuts = [audio.Cut(**cut) for cut in part.cuts]
     reader = workshop.reader(media, part.audio.blob, part.audio_etag, part.audio.size)
-    begin = _first_words(part, transcript)
+    begin = await workshop.do_heavy(_first_words, part, transcript)
     with tempfile.TemporaryFile() as file:
         if not await workshop.decode(probe, audio.excerpt, reader, probe, cuts, begin, seconds, file):
             return None

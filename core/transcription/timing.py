@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from sys import intern
+from typing import BinaryIO
 
 from core.ai.speech import TimedText
 from core.transcription.sentences import (
@@ -16,7 +17,7 @@ from core.transcription.sentences import (
     plain_word,
     split_sentences,
 )
-from core.transcription.transcript import Gap, Segment, Timing, Transcript, Word
+from core.transcription.transcript import Gap, Segment, Timing, Transcript, Word, store, sum_up
 
 Spans = Sequence[tuple[float, float]]
 # A segment without number: start, end, text, timing, words, speaker.
@@ -60,10 +61,11 @@ def spread(text: str, spans: Spans, duration: float) -> list[Segment]:
     weights = [0, *accumulate(len(sentence) + 1 for sentence in sentences)]
     bounds = [clock.total * weight / weights[-1] for weight in weights]
     bounds = _move_to_pauses(bounds, clock.pauses)
-    return _number(
+    lines: Iterator[_Line] = (
         (clock.after(start), clock.before(end), sentence, "estimated", (), None)
         for sentence, (start, end) in zip(sentences, pairwise(bounds), strict=True)
     )
+    return list(_number(lines))
 
 
 @dataclass(frozen=True)
@@ -171,7 +173,7 @@ def from_words(text: str, words: Sequence[TimedText], duration: float) -> list[S
         rest = rest[size:]
     if not any(ends_sentence(token) for token, _, _ in timed):
         lines = _split_at_pauses(timed)
-    return _number(
+    timed_lines: Iterator[_Line] = (
         (
             _inside(line[0][1], duration),
             _inside(line[-1][2], duration),
@@ -186,11 +188,12 @@ def from_words(text: str, words: Sequence[TimedText], duration: float) -> list[S
         for line in lines
         if line
     )
+    return list(_number(timed_lines))
 
 
 def from_segments(segments: Sequence[TimedText], duration: float) -> list[Segment]:
     """Take a model's segments as they are."""
-    return _number(
+    lines: Iterator[_Line] = (
         (
             _inside(part.start, duration),
             _inside(part.end, duration),
@@ -202,6 +205,7 @@ def from_segments(segments: Sequence[TimedText], duration: float) -> list[Segmen
         for part in sorted(segments, key=lambda part: part.start)
         if part.text.strip()
     )
+    return list(_number(lines))
 
 
 def _pair(tokens: list[str], words: Sequence[TimedText]) -> list[_Timed]:
@@ -251,26 +255,22 @@ def _inside(seconds: float, duration: float) -> float:
     return min(max(0.0, seconds), duration)
 
 
-def _number(parts: Iterable[_Line]) -> list[Segment]:
+def _number(parts: Iterable[_Line]) -> Iterator[Segment]:
     """Make segments, each starting no earlier than the one before it ends; words likewise."""
-    segments: list[Segment] = []
     latest = 0.0
-    for start, end, text, timing, words, speaker in parts:
+    for index, (start, end, text, timing, words, speaker) in enumerate(parts):
         begin = max(latest, round(start, 3))
         inner, latest = _order(words, begin)
         latest = max(latest, begin, round(end, 3))
-        segments.append(
-            Segment(
-                index=len(segments),
-                start_seconds=begin,
-                end_seconds=latest,
-                text=text,
-                timing=timing,
-                words=inner,
-                speaker=speaker,
-            )
+        yield Segment(
+            index=index,
+            start_seconds=begin,
+            end_seconds=latest,
+            text=text,
+            timing=timing,
+            words=inner,
+            speaker=speaker,
         )
-    return segments
 
 
 def _order(words: Iterable[Word], latest: float) -> tuple[tuple[Word, ...], float]:
@@ -282,13 +282,15 @@ def _order(words: Iterable[Word], latest: float) -> tuple[tuple[Word, ...], floa
     return tuple(ordered), latest
 
 
-def join(chunks: Iterable[ChunkText], duration_seconds: float) -> Transcript:
+def join(chunks: Iterable[ChunkText], duration_seconds: float, file: BinaryIO) -> Transcript:
     """Join chunks by the times at which they were really cut; what is missing becomes a gap.
 
-    They come in order, and each is let go of before the next is taken.
+    They come in order, and each is let go of before the next is taken. The segments are kept in `file`, which
+    is empty and has to stay open as long as the transcript is used.
     """
     gaps: list[Gap] = []
     languages: Counter[str] = Counter()
+    timings: set[Timing] = set()
 
     def lines() -> Iterator[_Line]:
         for chunk in chunks:
@@ -297,18 +299,18 @@ def join(chunks: Iterable[ChunkText], duration_seconds: float) -> Transcript:
                 gaps.append(Gap(start_seconds=chunk.start_seconds, end_seconds=end, reason=chunk.reason))
             if chunk.language:
                 languages[chunk.language] += 1
+            timings.update(segment.timing for segment in chunk.segments or ())
             yield from _shift(chunk)
 
-    segments = _number(lines())
+    segments = store(_number(lines()), file)
     missing = sum(gap.end_seconds - gap.start_seconds for gap in gaps)
-    kinds = {segment.timing for segment in segments}
     return Transcript(
         language=languages.most_common(1)[0][0] if languages else None,
         duration_seconds=duration_seconds,
-        timing="mixed" if len(kinds) > 1 else next(iter(kinds), "estimated"),
+        timing=sum_up(timings),
         coverage=round(max(0.0, 1 - missing / duration_seconds), 4) if duration_seconds else 0.0,
         gaps=tuple(gaps),
-        segments=tuple(segments),
+        segments=segments,
     )
 
 

@@ -1,15 +1,12 @@
 """What was said in a recording, and when: the transcript as it is stored and shown."""
 
-import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from sys import intern
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, BinaryIO, Literal, NamedTuple
 
-import pydantic_core
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
-
-_SEGMENTS = '"segments":['
+import ijson
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SkipValidation
 
 Timing = Literal["model", "estimated"]
 Token = Annotated[str, AfterValidator(intern)]
@@ -57,7 +54,9 @@ class Gap(BaseModel):
 class Transcript(BaseModel):
     """A whole recording. Segments follow each other in time and never overlap, nor do their words.
 
-    `coverage` is the share of the recording outside `gaps`, from 0 to 1.
+    `segments` may be gone through again and again. Those of a long recording take too much memory to be there
+    all at once: they are in a file then, and none is kept. `coverage` is the share of the recording outside
+    `gaps`, from 0 to 1.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -67,52 +66,65 @@ class Transcript(BaseModel):
     timing: Literal["model", "estimated", "mixed"]
     coverage: float
     gaps: tuple[Gap, ...]
-    segments: tuple[Segment, ...]
+    segments: SkipValidation[Iterable[Segment]]
 
 
-class Line(BaseModel):
+class Line(NamedTuple):
     """A segment without its words."""
-
-    model_config = ConfigDict(frozen=True)
 
     start_seconds: float
     text: str
 
 
-class Reading(BaseModel):
-    """A stored transcript as those need it who only read it, without the words' times."""
-
-    model_config = ConfigDict(frozen=True)
-
-    segments: tuple[Line, ...]
+def sum_up(timings: Collection[Timing]) -> Literal["model", "estimated", "mixed"]:
+    """Return how a transcript is timed whose segments are timed so."""
+    return "mixed" if len(timings) > 1 else next(iter(timings), "estimated")
 
 
-def to_json(transcript: Transcript) -> bytes:
-    """Return a transcript as JSON, without a copy of it as text."""
-    return pydantic_core.to_json(transcript)
+def read_lines(transcript: Transcript) -> list[Line]:
+    """Return what is said in a transcript, without the words' times."""
+    return [Line(segment.start_seconds, segment.text) for segment in transcript.segments]
 
 
-def from_json(content: bytes) -> Transcript:
-    """Return a transcript from what `to_json` has written; segment by segment, which takes little memory."""
-    text = content.decode()
-    segments = tuple(Segment.model_validate(raw) for raw in _raw_segments(text))
-    rest = json.loads(text[: text.index(_SEGMENTS) + len(_SEGMENTS)] + "]}")
-    return Transcript.model_validate({**rest, "segments": segments})
+def to_json(transcript: Transcript) -> Iterator[str]:
+    """Yield a transcript as JSON, bit by bit; the segments come last."""
+    head = transcript.model_dump_json(exclude={"segments"})
+    yield head.removesuffix("}")
+    yield from _segments_to_json(transcript.segments, ",")
 
 
-def reading_from_json(content: bytes) -> Reading:
-    """Return what is said in a transcript that `to_json` has written."""
-    lines = (
-        Line(start_seconds=raw["start_seconds"], text=raw["text"]) for raw in _raw_segments(content.decode())
-    )
-    return Reading(segments=tuple(lines))
+def _segments_to_json(segments: Iterable[Segment], before: str) -> Iterator[str]:
+    yield f'{before}"segments":['
+    for place, segment in enumerate(segments):
+        yield f"{',' if place else ''}{segment.model_dump_json()}"
+    yield "]}"
 
 
-def _raw_segments(text: str) -> Iterator[dict[str, Any]]:
-    """Yield the segments, which come last; within a string the quotes of their name would be escaped."""
-    decode = json.JSONDecoder().raw_decode
-    at = text.index(_SEGMENTS) + len(_SEGMENTS)
-    while text[at] != "]":
-        raw, at = decode(text, at)
-        yield raw
-        at += text[at] == ","
+def from_json(file: BinaryIO) -> Transcript:
+    """Return a transcript from what `to_json` has written; it is read from the file whenever it is used."""
+    file.seek(0)
+    names = Transcript.model_fields.keys() - {"segments"}
+    head: dict[str, Any] = {}
+    for name, value in ijson.kvitems(file, "", use_float=True):
+        head[name] = value
+        if head.keys() >= names:
+            break
+    return Transcript(**head, segments=_Stored(file))
+
+
+def store(segments: Iterable[Segment], file: BinaryIO) -> Iterable[Segment]:
+    """Write segments into an empty file; return them as they are read from it whenever they are used."""
+    file.writelines(part.encode() for part in _segments_to_json(segments, "{"))
+    return _Stored(file)
+
+
+class _Stored:
+    """Segments in a JSON file; they are gone through one time after the other."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def __iter__(self) -> Iterator[Segment]:
+        self._file.seek(0)
+        for raw in ijson.items(self._file, "segments.item", use_float=True):
+            yield Segment.model_validate(raw)

@@ -4,10 +4,10 @@ import pytest
 
 from core.settings import Settings
 from core.transcription.models import Step
-from core.transcription.transcript import Transcript
 from core.wiring import build
 from localhost.azurite import Azurite
 from tests.audio import make_audio
+from tests.transcripts import Whole
 from tests.vendor_ai import SAID, Vendor, VendorAi
 
 KEY = "the-key"
@@ -44,7 +44,7 @@ async def test_each_kind_of_model_gets_its_format_and_gives_a_transcript(
         await pipeline.run("transcribe", Step(job_id=job.id, chunk=0))
         await pipeline.run("assemble", Step(job_id=job.id))
         prefix = (await services.catalog.book(job.target_id)).transcript_prefix
-        transcript = Transcript.model_validate_json(await media.read(f"{prefix}.json"))
+        transcript = Whole.model_validate_json(await media.read(f"{prefix}.json"))
         subtitles = (await media.read(f"{prefix}.vtt")).decode()
         detail = await pipeline.job(job.id)
         await services.close()

@@ -6,12 +6,12 @@ from aiohttp import web
 from core.caller import Caller, Origin
 from core.ids import new_id
 from core.transcription.models import Job, Step
-from core.transcription.transcript import Transcript
 from core.transcription.uploads import UploadRequest
 from core.wiring import Services
 from tests.audio import make_audio
 from tests.core.transcription.conftest import Complete
 from tests.scripted_ai import Call, Reply, ScriptedAi
+from tests.transcripts import Whole
 
 KEY, ACCOUNT, PLACE = "sk-live-0123456789abcdef", "org-Zx81kQmmW", "me.openai.azure.com"
 PROMPT = "Summarise the diagnosis of Mrs Bennet, who has asked for nobody to be told of it at all"
@@ -94,7 +94,7 @@ async def test_who_owns_a_recording_reads_our_words_and_nobody_reads_a_secret(
         (services.transcription._targets["task"].media, f"{private.target_id}/{private.id}/transcript-1"),
         (services.transcription._targets["book"].media, str(book.transcript_prefix)),
     ):
-        (gap,) = Transcript.model_validate_json(await media.read(f"{prefix}.json")).gaps
+        (gap,) = Whole.model_validate_json(await media.read(f"{prefix}.json")).gaps
         assert gap.reason == words
 
     for job, said in ((private, None), (public, "Failed for […] with […] at […] on […].")):

@@ -10,13 +10,13 @@ import pytest
 from core.settings import Settings
 from core.storage import StorageAccount, Watch
 from core.transcription.models import Chunk, Job, Step
-from core.transcription.transcript import Transcript
 from core.wiring import Services, build
 from localhost.azurite import Azurite
 from tests.audio import make_audio
 from tests.core.transcription.conftest import Drop
 from tests.faults import crash_everywhere
 from tests.scripted_ai import ScriptedAi, chat, empty, json_answer, ok, status
+from tests.transcripts import Whole
 
 SECONDS = 32
 SOUND = (0.5, 31.5)
@@ -50,10 +50,10 @@ async def hear(services: Services, job: Job, index: int = 0) -> Chunk:
     return await services.transcription._store.chunk(job.id, index)
 
 
-async def finish(services: Services, job: Job) -> Transcript:
+async def finish(services: Services, job: Job) -> Whole:
     await services.transcription.run("assemble", Step(job_id=job.id))
     prefix = (await services.catalog.book(job.target_id)).transcript_prefix
-    return Transcript.model_validate_json(await services.catalog._media.read(f"{prefix}.json"))
+    return Whole.model_validate_json(await services.catalog._media.read(f"{prefix}.json"))
 
 
 async def name(services: Services, job: Job, language: str | None = None) -> None:

@@ -14,12 +14,12 @@ from core.ids import new_id, now
 from core.transcription.drops import Gathering
 from core.transcription.folders import folder_of, natural_key
 from core.transcription.models import Job, Step
-from core.transcription.transcript import Transcript
 from core.transcription.uploads import BookUpload, UploadRequest
 from core.wiring import Services
 from tests.audio import make_audio
 from tests.core.transcription.conftest import Complete, Drop
 from tests.scripted_ai import ScriptedAi, status
+from tests.transcripts import Whole
 
 ORIGIN = Origin(address="192.0.2.1", request_id="test")
 ADMIN = Caller(user_id=new_id(), session_id="s", roles=frozenset({"listener", "admin"}))
@@ -47,9 +47,9 @@ async def book_of(services: Services, path: str) -> Book:
     return await services.catalog.book(source.audiobook_id)
 
 
-async def read(services: Services, book: Book) -> Transcript:
+async def read(services: Services, book: Book) -> Whole:
     content = await services.catalog._media.read(f"{book.transcript_prefix}.json")
-    return Transcript.model_validate_json(content)
+    return Whole.model_validate_json(content)
 
 
 async def drop_three(services: Services, drop: Drop, folder: str) -> Book:

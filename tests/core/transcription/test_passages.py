@@ -21,19 +21,18 @@ def heard() -> bytes:
         )
         for index, (start, text) in enumerate(((0.0, "First."), (2.0, "Second."), (6.0, "Last.")))
     ]
-    return to_json(
-        Transcript(
-            language="en",
-            duration_seconds=20,
-            timing="model",
-            coverage=0.6,
-            gaps=(
-                Gap(start_seconds=8, end_seconds=12, reason="Refused."),
-                Gap(start_seconds=14, end_seconds=18, reason="Refused."),
-            ),
-            segments=tuple(segments),
-        )
+    transcript = Transcript(
+        language="en",
+        duration_seconds=20,
+        timing="model",
+        coverage=0.6,
+        gaps=(
+            Gap(start_seconds=8, end_seconds=12, reason="Refused."),
+            Gap(start_seconds=14, end_seconds=18, reason="Refused."),
+        ),
+        segments=tuple(segments),
     )
+    return "".join(to_json(transcript)).encode()
 
 
 def task() -> Task:

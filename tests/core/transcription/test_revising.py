@@ -11,12 +11,12 @@ from core.catalog.models import Book
 from core.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError
 from core.ids import new_id
 from core.transcription.revising import SegmentText, TranscriptPatch
-from core.transcription.transcript import Transcript
 from core.transcription.versions import VersionView
 from core.wiring import Services
 from tests.core.transcription.conftest import Complete, Drop
 from tests.core.transcription.test_parts import ADMIN, ORIGIN, book_of, gather, newest_job, read, reading
 from tests.scripted_ai import Call, Reply, ScriptedAi, ok
+from tests.transcripts import Whole
 
 SENTENCES = ["The First Part", "The Second Part"]
 
@@ -42,7 +42,7 @@ async def edit(services: Services, book: Book, texts: dict[int, str]) -> Version
     return await services.revisions.edit(book.id, patch(texts), ADMIN, ORIGIN)
 
 
-async def now_of(services: Services, book: Book) -> Transcript:
+async def now_of(services: Services, book: Book) -> Whole:
     return await read(services, await services.catalog.book(book.id))
 
 

@@ -10,10 +10,10 @@ from core.errors import ConflictError
 from core.transcription import audio
 from core.transcription.models import Chunk, Job, Step
 from core.transcription.transcribing import Transcribe
-from core.transcription.transcript import Transcript
 from core.wiring import Services
 from tests.audio import find_markers, make_audio, read_flac
 from tests.core.transcription.conftest import Drop
+from tests.transcripts import Whole
 
 SOUNDS = [(0.5, 9.3), (10.1, 19.5), (20.2, 28.0)]
 
@@ -86,9 +86,7 @@ async def test_the_book_is_joined_once_both_halves_are_there_whoever_died_in_bet
     detail = await services.transcription.job(job.id)
     assert (detail.status, detail.chunks.total, detail.chunks.done) == ("enriching", 2, 2)
     book = await services.catalog.book(job.target_id)
-    text = Transcript.model_validate_json(
-        await services.catalog._media.read(f"{book.transcript_prefix}.json")
-    )
+    text = Whole.model_validate_json(await services.catalog._media.read(f"{book.transcript_prefix}.json"))
     assert text.coverage == 1
     assert len([segment for segment in text.segments if segment.text.startswith("Chunk ")]) == 2
     with pytest.raises(ConflictError):

@@ -9,11 +9,11 @@ from core.transcription.sentences import split_sentences
 from core.transcription.timing import (
     ChunkText,
     from_words,
-    join,
     spread,
     time_segments,
 )
-from core.transcription.transcript import Segment, Transcript
+from core.transcription.transcript import Segment, to_json
+from tests.transcripts import Whole, join_all
 
 STORY = (
     "Mr. Dashwood had then leisure to consider. How much might there be, prudently, in his power to do? "
@@ -168,9 +168,9 @@ def test_segments_of_the_model_are_kept() -> None:
 def test_a_voice_is_known_within_its_chunk_and_told_from_those_of_others() -> None:
     parts = [TimedText(0, 2, "Who is there?", "A"), TimedText(2, 3, "Nobody.", "B")]
     chunk = time_segments("", [], parts, [], 5)
-    whole = join([ChunkText(0, 5, chunk, voices="1."), ChunkText(5, 5, chunk, voices="2.")], 10)
+    whole = join_all([ChunkText(0, 5, chunk, voices="1."), ChunkText(5, 5, chunk, voices="2.")], 10)
     assert [s.speaker for s in whole.segments] == ["1.A", "1.B", "2.A", "2.B"]
-    assert [s.speaker for s in join([ChunkText(0, 5, chunk)], 5).segments] == ["A", "B"]
+    assert [s.speaker for s in join_all([ChunkText(0, 5, chunk)], 5).segments] == ["A", "B"]
     assert {s.speaker for s in spread("Nobody knows.", [(0, 2)], 2)} == {None}
 
 
@@ -182,7 +182,7 @@ def test_segments_of_the_model_that_overlap_are_put_in_order() -> None:
 def test_chunks_are_joined_by_their_true_starts_and_what_is_missing_is_a_gap() -> None:
     first = from_words("One two.", timed("One two."), 330)
     third = spread("Five six.", [(1, 3)], 100)
-    whole = join(
+    whole = join_all(
         [
             ChunkText(0, 331.5, first, "en"),
             ChunkText(331.5, 329.75, None, None, "the model refused it"),
@@ -200,17 +200,17 @@ def test_chunks_are_joined_by_their_true_starts_and_what_is_missing_is_a_gap() -
     assert whole.coverage == pytest.approx(1 - 329.75 / 761.25, abs=1e-4)
     assert (whole.timing, whole.language) == ("mixed", "en")
     assert_in_order(whole.segments, 761.25)
-    assert Transcript.model_validate_json(whole.model_dump_json()) == whole
+    assert Whole.model_validate_json("".join(to_json(whole))) == whole
 
 
 def test_times_of_a_model_that_run_on_or_back_are_put_in_order() -> None:
     words = [TimedText(0, 2, "One"), TimedText(1.5, 1.2, "two"), TimedText(9, 14, "three.")]
     chunk = from_words("One two three.", words, 10)
-    whole = join([ChunkText(0, 10, chunk), ChunkText(10, 5, spread("Four.", [(0, 1)], 5))], 15)
+    whole = join_all([ChunkText(0, 10, chunk), ChunkText(10, 5, spread("Four.", [(0, 1)], 5))], 15)
     assert_in_order(whole.segments, 15)
     assert whole.segments[1].start_seconds == 10
 
 
 def test_a_recording_without_words_is_covered() -> None:
-    whole = join([ChunkText(0, 60, ())], 60)
+    whole = join_all([ChunkText(0, 60, ())], 60)
     assert (whole.segments, whole.gaps, whole.coverage) == ((), (), 1)
