@@ -9,6 +9,7 @@ from typing import cast
 
 import av
 import numpy as np
+from av.audio.fifo import AudioFifo
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
@@ -31,6 +32,7 @@ CONTAINERS = {"mp3": "mp3", "mov,mp4,m4a,3gp,3g2,mj2": "mp4", "flac": "flac", "o
 RUN_UP_SECONDS = 0.5
 # Packets further apart than this have lost something between them.
 _GAP_SECONDS = 0.005
+_BATCH_SAMPLES = 16_384
 # Of a thread's own time, which only files that are made to hurt need.
 OPENING_SECONDS = 15.0
 # Reading errors in a row, after which the rest of a file is taken for lost.
@@ -149,10 +151,14 @@ def seek(opened: InputContainer, seconds: float) -> None:
 
 
 class _Run:
-    """Turns an unbroken run of frames into mono of one rate; `due` is when its next frame should begin."""
+    """Turns an unbroken run of frames into mono of one rate; `due` is when its next frame should begin.
+
+    Many frames are resampled at once: to begin costs more than the work on a single one.
+    """
 
     def __init__(self, first: AudioFrame, seconds: float, rate: int) -> None:
         self._form = (first.format.name, first.layout.name, first.sample_rate)
+        self._waiting = AudioFifo()
         self._resampler = AudioResampler("s16", "mono", rate)
         self.due = seconds
 
@@ -163,10 +169,19 @@ class _Run:
     def feed(self, frame: AudioFrame) -> Iterator[Samples]:
         self.due += frame.samples / frame.sample_rate
         frame.pts = None
-        yield from self._resampled(frame)
+        self._waiting.write(frame)
+        if self._waiting.samples >= _BATCH_SAMPLES:
+            yield from self._resample_waiting()
 
     def finish(self) -> Iterator[Samples]:
+        yield from self._resample_waiting()
         yield from self._resampled(None)
+
+    def _resample_waiting(self) -> Iterator[Samples]:
+        batch = self._waiting.read()
+        if batch is not None:
+            batch.pts = None
+            yield from self._resampled(batch)
 
     def _resampled(self, frame: AudioFrame | None) -> Iterator[Samples]:
         try:
