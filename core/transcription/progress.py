@@ -54,6 +54,8 @@ class Progress:
 
     async def check(self, job: Job) -> Messages:
         """Fan in: if every chunk is final, they can be joined. Done after every chunk, whoever did it."""
+        if job.status == "transcribing" and await self._store.has_pending(job.id):
+            return []
         following = await self.calls_for(job)
         return following if following and following[0][0] == "assemble" else []
 

@@ -34,6 +34,7 @@ Doers = Mapping[QueueName, Callable[[Job, Step], Awaitable[Messages]]]
 _REASON_CHARACTERS = 1000
 _CLAIMED_DELAY_SECONDS = 2
 _PAUSED_DELAY_SECONDS = 5
+_SENT_AT_ONCE = 8
 
 
 class Steps:
@@ -76,8 +77,7 @@ class Steps:
                 following = await self._doers[queue](job, step) if free else []
             if not free:
                 await self._queues.send(queue, step, _CLAIMED_DELAY_SECONDS)
-            for name, message in following:
-                await self._queues.send(name, message)
+            await self.send(following)
         except Exception as error:
             await self._settle_error(queue, step, error, explain(error, is_private=job.target == "task"))
 
@@ -102,8 +102,9 @@ class Steps:
 
     async def send(self, messages: Messages) -> None:
         """Send messages to the pipeline's queues."""
-        for queue, step in messages:
-            await self._queues.send(queue, step)
+        for start in range(0, len(messages), _SENT_AT_ONCE):
+            some = messages[start : start + _SENT_AT_ONCE]
+            await asyncio.gather(*(self._queues.send(queue, step) for queue, step in some))
 
     # Alone, and again
 
@@ -195,8 +196,7 @@ class Steps:
             step.chunk,
             lambda c: c.model_copy(update={"status": "failed"}) if c.status == "pending" else None,
         )
-        for name, message in await self._progress.check(job):
-            await self._queues.send(name, message)
+        await self.send(await self._progress.check(job))
         return job.model_copy(update={"error": chunk.error}) if chunk.status == "failed" else None
 
 

@@ -158,6 +158,13 @@ class JobStore:
         """Return the chunks of a job, those that were split too, whose calls have been paid as well."""
         return [stored.value async for stored in self._jobs.each(Chunk, job_id, "chunk_")]
 
+    async def has_pending(self, job_id: str) -> bool:
+        """Tell whether there is a chunk of a job that is still to be heard, without reading the others."""
+        is_pending = {"condition": "status eq @status", "status": "pending"}
+        async for _ in self._jobs.each(Chunk, job_id, "chunk_", rows=1, **is_pending):
+            return True
+        return False
+
     async def split_chunk(self, job_id: str, chunk: Chunk, cuts: Sequence[dict[str, Any]]) -> list[Chunk]:
         """Replace a pending chunk by its halves, all in one write, and return them.
 
