@@ -1,7 +1,7 @@
 """Writes a transcript as JSON, SubRip, WebVTT or plain text, bit by bit."""
 
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from heapq import merge
 
@@ -60,7 +60,7 @@ def to_txt(transcript: Transcript) -> Iterator[str]:
             apart = "\n"
 
 
-WRITERS: Mapping[TranscriptForm, Callable[[Transcript], Iterator[str]]] = {
+WRITERS: dict[TranscriptForm, Callable[[Transcript], Iterator[str]]] = {
     "json": to_json,
     "txt": to_txt,
     "srt": to_srt,

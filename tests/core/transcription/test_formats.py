@@ -3,14 +3,16 @@
 import html
 import json
 import re
+import tracemalloc
 from io import BytesIO
+from tempfile import TemporaryFile
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.catalog.service import TranscriptForm
 from core.transcription.formats import WRITERS
-from core.transcription.timing import ChunkText
+from core.transcription.timing import ChunkText, join
 from core.transcription.transcript import Gap, Segment, Transcript, Word, from_json, read_lines
 from tests.transcripts import Whole, join_all, whole
 
@@ -211,3 +213,26 @@ def test_what_is_stored_is_read_as_it_was_whatever_is_said_in_it(texts: list[str
         for _ in range(2):
             assert whole(stored) == said_so
         assert read_lines(stored) == [(s.start_seconds, s.text) for s in said_so.segments]
+
+
+def test_a_long_transcript_takes_no_more_memory_than_a_short_one() -> None:
+    def need(chunks: int) -> int:
+        words = tuple(Word(n / 2, n / 2 + 0.4, f"word{n}") for n in range(12))
+        lines = tuple(segment(6 * n, 6 * n + 6, " ".join(w.text for w in words), words) for n in range(10))
+        tracemalloc.reset_peak()
+        before, _ = tracemalloc.get_traced_memory()
+        with TemporaryFile() as heard, TemporaryFile() as file:
+            book = join((ChunkText(60 * n, 60, lines) for n in range(chunks)), 60 * chunks, heard)
+            for write_form in reversed(WRITERS.values()):
+                file.truncate(file.seek(0))
+                file.writelines(part.encode() for part in write_form(book))
+            assert len(read_lines(from_json(file))) == 10 * chunks
+        return tracemalloc.get_traced_memory()[1] - before
+
+    tracemalloc.start()
+    try:
+        need(1)  # what is loaded once
+        short, long = need(5), need(40)
+    finally:
+        tracemalloc.stop()
+    assert long < 2 * short
