@@ -405,12 +405,14 @@ class Table:
         prefix: str = "",
         after: str | None = None,
         rows: int = _PAGE_ROWS,
+        columns: Sequence[str] = (),
         condition: str = "",
         **values: Any,
     ) -> AsyncIterator[Stored[M]]:
         """Yield rows in key order, those after the key `after`; `rows` are asked for at once.
 
         Only those for which a `condition` on their properties holds, in which `@name` stands for a value.
+        Of wide rows it takes much less time to read only the `columns` that a small shape has.
         `partition` None searches the whole table, which takes its time.
         """
         filters = [condition] if condition else []
@@ -424,7 +426,8 @@ class Table:
         if after is not None:
             filters.append("RowKey gt @after")
             parameters["after"] = after
-        async for row in self._query(" and ".join(filters), parameters, rows):
+        selected = ["PartitionKey", "RowKey", *columns] if columns else None
+        async for row in self._query(" and ".join(filters), parameters, rows, selected):
             yield _stored(shape, row)
 
     async def groups(

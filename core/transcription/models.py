@@ -225,6 +225,16 @@ class Chunk(Work):
         return first * _GENERATION + planned, (first + 1) * _GENERATION + planned
 
 
+class ChunkState(BaseModel):
+    """What of a chunk's row tells how far its job has come."""
+
+    model_config = ConfigDict(frozen=True)
+
+    status: ChunkStatus
+    attempts: int
+    updated_at: datetime
+
+
 class Removal(BaseModel):
     """Row `{time}_{job id}` of `removals`: when what that job has kept can be deleted."""
 

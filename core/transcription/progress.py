@@ -8,7 +8,7 @@ from typing import Any
 from core.catalog.models import FINAL_STATUSES, ProcessingStatus
 from core.ids import now
 from core.transcription.costs import Costs
-from core.transcription.models import Chunk, Job, QueueName, Settled, Step
+from core.transcription.models import Chunk, ChunkState, Job, QueueName, Settled, Step
 from core.transcription.store import JobStore
 from core.transcription.target import Targets
 
@@ -104,7 +104,7 @@ def _ask(job: Job, chunks: Sequence[int]) -> Messages:
     return [("transcribe", _step(job).model_copy(update={"chunk": index})) for index in chunks]
 
 
-def count(chunks: Sequence[Chunk]) -> Settled:
+def count(chunks: Sequence[Chunk] | Sequence[ChunkState]) -> Settled:
     """Return how chunks have ended so far."""
     return Settled(
         total=len(chunks),

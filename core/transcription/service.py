@@ -279,13 +279,12 @@ class Transcription:
         if job is not None and job.run == step.run and job.status == "transcription_failed":
             await self.retry(job.id)
 
-    async def _view(self, job: Job, chunks: list[Chunk] | None = None) -> JobView:
+    async def _view(self, job: Job, chunks: Sequence[Chunk] | None = None) -> JobView:
         updated_at, counts = job.updated_at, job.settled
         if counts is None:
-            if chunks is None:
-                chunks = await self._store.chunks(job.id) if job.total else []
-            updated_at = max([updated_at, *(chunk.updated_at for chunk in chunks)])
-            counts = count(chunks)
+            states = chunks or (await self._store.chunk_states(job.id) if job.total else [])
+            updated_at = max([updated_at, *(state.updated_at for state in states)])
+            counts = count(states)
         return JobView(
             **job.model_dump(include={"id", "title", "status", "duration_seconds"}),
             blob_name=_place(job),

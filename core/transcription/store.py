@@ -12,6 +12,7 @@ from core.storage.tables import MAX_OPERATIONS, Insert, Stored, Table
 from core.transcription.models import (
     Chunk,
     ChunkResult,
+    ChunkState,
     Job,
     OpenRun,
     Part,
@@ -158,6 +159,12 @@ class JobStore:
         """Return the chunks of a job, those that were split too, whose calls have been paid as well."""
         return [stored.value async for stored in self._jobs.each(Chunk, job_id, "chunk_")]
 
+    async def chunk_states(self, job_id: str) -> list[ChunkState]:
+        """Return how the chunks of a job stand, without those that were split."""
+        columns = tuple(ChunkState.model_fields)
+        rows = self._jobs.each(ChunkState, job_id, "chunk_", columns=columns)
+        return [stored.value async for stored in rows if stored.value.status != "split"]
+
     async def has_pending(self, job_id: str) -> bool:
         """Tell whether there is a chunk of a job that is still to be heard, without reading the others."""
         is_pending = {"condition": "status eq @status", "status": "pending"}
@@ -282,7 +289,7 @@ class JobStore:
         """Tell whether anything has been written of a job or its chunks since then."""
         if job.updated_at >= since:
             return True
-        return any(chunk.updated_at >= since for chunk in await self.chunks(job.id))
+        return any(state.updated_at >= since for state in await self.chunk_states(job.id))
 
 
 def _open_key(job_id: str, run: int) -> str:
