@@ -92,10 +92,13 @@ async def serve(options: argparse.Namespace) -> None:
         if app == ROOT:
             check_settings()
         host_options = HostOptions(
-            folder=app, connection_string=azurite.connection_string, lease_seconds=options.lease
+            folder=app,
+            connection_string=azurite.connection_string,
+            lease_seconds=options.lease,
+            rest_seconds=options.lease,  # of a lease that runs out, nobody tells
         )
         host = await parts.enter_async_context(Host.start(host_options, listener))
-        azurite.tell_messages(host.expect)
+        azurite.tell(host.expect_message, host.expect_blob)
         greeting = asyncio.create_task(greet(options, f"http://localhost:{port}"))
         try:
             await wait_for_end(stopped, greeting, [azurite.child, *([ai] if ai else [])])

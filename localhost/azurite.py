@@ -23,6 +23,7 @@ USUAL_PORTS = (10000, 10001, 10002)
 ANY_PORTS = (0, 0, 0)
 READY = re.compile(r"Azurite \w+ service is successfully listening at (\S+)")
 MESSAGE = re.compile(r"message in (\S+) after (\d+)")
+BLOB = re.compile(r"blob in (\S+)")
 ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 LOCK_SECONDS = 10
@@ -38,18 +39,24 @@ class Azurite:
     child: Child
     has_usual_ports: bool
 
-    def tell_messages(self, tell: Callable[[str, int], None]) -> None:
-        """From now on call with the queue of each message that is put or put back, and when it is there.
+    def tell(self, of_message: Callable[[str, int], None], of_blob: Callable[[str], None]) -> None:
+        """From now on tell of each message that is put or put back, and of each blob that is written.
 
-        That is a number of seconds from now.
+        Called with a queue and in how many seconds the message is there; with a container.
         """
 
         def hear(line: str) -> bool:
             if found := MESSAGE.fullmatch(line):
-                tell(found[1], int(found[2]))
+                of_message(found[1], int(found[2]))
+            elif found := BLOB.fullmatch(line):
+                of_blob(found[1])
             return found is not None
 
         self.child.hear = hear
+
+    def tell_nobody(self) -> None:
+        """From now on keep messages and blobs to oneself."""
+        self.tell(lambda _, __: None, lambda _: None)
 
     @classmethod
     @asynccontextmanager
@@ -90,7 +97,7 @@ class Azurite:
             running = await child.__aenter__()
         try:
             azurite = cls(build_connection_string(running.found), running, ports == USUAL_PORTS)
-            azurite.tell_messages(lambda _, __: None)
+            azurite.tell_nobody()
             yield azurite
         finally:
             await child.__aexit__(None, None, None)

@@ -54,6 +54,7 @@ class BlobTriggers:
         queues: QueueServiceClient,
         settings: QueueSettings,
         lease_seconds: float,
+        rest_seconds: float | None,
         invoker: Invoker,
     ) -> None:
         self.key = secrets.token_urlsafe(24)
@@ -69,6 +70,7 @@ class BlobTriggers:
             poison=POISON_QUEUE,
             settings=settings,
             lease_seconds=lease_seconds,
+            rest_seconds=rest_seconds,
             handle=self._handle,
         )
 

@@ -45,22 +45,25 @@ class EventGridBridge:
         self._key = key
         self._interval_seconds = interval_seconds
         self._stopping = asyncio.Event()
+        self._expected = asyncio.Event()
 
     def stop(self) -> None:
         self._stopping.set()
+        self._expected.set()
+
+    def expect(self, container: str) -> None:
+        """A blob was written to this container: look now, if anybody has subscribed to it."""
+        if container in self._subscriptions.values():
+            self._expected.set()
 
     async def run(self) -> None:
         """Look into the containers until stopped."""
         for name, container in self._subscriptions.items():
-            log.info(
-                "standing in for Event Grid: blobs in the container %s are told to %s, looked for every %g s",
-                container,
-                name,
-                self._interval_seconds,
-            )
+            log.info("standing in for Event Grid: blobs in the container %s are told to %s", container, name)
         receipts = {name: await self._read_receipts(name) for name in self._subscriptions}
         async with aiohttp.ClientSession() as session:
             while not self._stopping.is_set():
+                self._expected.clear()
                 for name, container in self._subscriptions.items():
                     try:
                         await self._look(session, name, container, receipts[name])
@@ -70,7 +73,7 @@ class EventGridBridge:
 
     async def _pause(self) -> None:
         try:
-            await asyncio.wait_for(self._stopping.wait(), self._interval_seconds)
+            await asyncio.wait_for(self._expected.wait(), self._interval_seconds)
         except TimeoutError:
             return
 

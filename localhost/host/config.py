@@ -29,6 +29,9 @@ class HostOptions:
     """How long a message stays with a dead host: 600 in the cloud, where nobody waits for a laptop."""
     bridge_seconds: float = 1
     """How often the stand-in for Event Grid looks into the watched containers."""
+    rest_seconds: float | None = None
+    """With a storage that tells of messages and blobs (`Host.expect_message`, `Host.expect_blob`): how long to
+    ask for nothing while it is silent."""
     drain_seconds: float = 10
     """How long running functions may go on after a stop was asked for."""
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from typing import Any, Self
 
+from azure.core.pipeline.transport import AioHttpTransport
 from azure.storage.blob.aio import BlobServiceClient
 from azure.storage.queue import QueueMessage
 from azure.storage.queue.aio import QueueServiceClient
@@ -40,8 +41,12 @@ class Host:
         """
         async with AsyncExitStack() as parts:
             taken = parts.enter_context(closing(listener or open_port(options.port)))
-            queues = QueueServiceClient.from_connection_string(options.connection_string)
-            blobs = BlobServiceClient.from_connection_string(options.connection_string)
+            queues = QueueServiceClient.from_connection_string(
+                options.connection_string, transport=AioHttpTransport(use_env_settings=False)
+            )
+            blobs = BlobServiceClient.from_connection_string(
+                options.connection_string, transport=AioHttpTransport(use_env_settings=False)
+            )
             await parts.enter_async_context(queues)
             await parts.enter_async_context(blobs)
             host = cls(options, taken, queues, blobs)
@@ -73,6 +78,7 @@ class Host:
             queues=queues,
             settings=config.blobs,
             lease_seconds=options.lease_seconds,
+            rest_seconds=options.rest_seconds,
             invoker=self._invoker,
         )
         self._bridge = EventGridBridge(
@@ -81,7 +87,7 @@ class Host:
             host_id=options.host_id,
             base_url=self.base_url,
             key=self.blob_triggers.key,
-            interval_seconds=options.bridge_seconds,
+            interval_seconds=options.bridge_seconds if options.rest_seconds is None else options.rest_seconds,
         )
         self._timers = {
             function.name: TimerTrigger(function, blobs, options.host_id, self._invoker)
@@ -93,6 +99,7 @@ class Host:
                 queues,
                 config.queues,
                 lease_seconds=options.lease_seconds,
+                rest_seconds=options.rest_seconds,
                 invoker=self._invoker,
             )
             for function in self._of_type("queueTrigger")
@@ -103,11 +110,15 @@ class Host:
         self._loops: set[asyncio.Task[None]] = set()
         self._by_hand: set[asyncio.Task[None]] = set()
 
-    def expect(self, queue: str, seconds: float) -> None:
+    def expect_message(self, queue: str, seconds: float) -> None:
         """A message will be in this queue so many seconds from now: look then, however long polls rest."""
         for listener in self._listeners:
             if listener.queue == queue:
                 listener.expect(seconds)
+
+    def expect_blob(self, container: str) -> None:
+        """A blob was written to this container."""
+        self._bridge.expect(container)
 
     def _of_type(self, trigger: str) -> list[Function]:
         return [function for function in self.functions.values() if function.trigger["type"] == trigger]

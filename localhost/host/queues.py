@@ -49,6 +49,7 @@ class QueueListener:
         poison: str | None,
         settings: QueueSettings,
         lease_seconds: float,
+        rest_seconds: float | None = None,
         handle: Handle,
     ) -> None:
         self.queue = queue
@@ -56,6 +57,7 @@ class QueueListener:
         self._poison = service.get_queue_client(poison) if poison else None
         self._settings = settings
         self._lease_seconds = lease_seconds
+        self._rest_seconds = rest_seconds
         self._handle = handle
         self._stopping = asyncio.Event()
         self._room = asyncio.Event()
@@ -73,13 +75,18 @@ class QueueListener:
         asyncio.get_running_loop().call_later(seconds, self._expected.set)
 
     async def run(self) -> None:
-        """Poll until stopped: at once while messages are there or expected, ever slower while none is."""
+        """Poll until stopped: at once while messages are there or expected, ever slower while none is.
+
+        Who is told of messages rests instead, and does so as soon as a batch was not full.
+        """
+        enough = 1 if self._rest_seconds is None else self._settings.batch_size
         empty_polls = 0
         while not self._stopping.is_set():
             self._expected.clear()
-            if await self._fetch():
+            count = await self._fetch()
+            await self._wait_for_room()
+            if count >= enough:
                 empty_polls = 0
-                await self._wait_for_room()
             else:
                 await self._pause(empty_polls)
                 empty_polls += 1
@@ -117,7 +124,8 @@ class QueueListener:
 
     async def _pause(self, empty_polls: int) -> None:
         growth = 2 ** min(empty_polls - 1, 30) if empty_polls else 0
-        wait = min(FIRST_WAIT_SECONDS * (1 + growth), self._settings.max_polling_seconds)
+        wait = FIRST_WAIT_SECONDS * (1 + growth) if self._rest_seconds is None else self._rest_seconds
+        wait = min(wait, self._settings.max_polling_seconds)
         wait *= random.uniform(1 - WAIT_JITTER, 1 + WAIT_JITTER)  # noqa: S311 - spreads polls, guards nothing
         try:
             await asyncio.wait_for(self._expected.wait(), wait)
@@ -173,6 +181,7 @@ def listen_for_function(
     settings: QueueSettings,
     *,
     lease_seconds: float,
+    rest_seconds: float | None,
     invoker: Invoker,
 ) -> QueueListener:
     """The listener of one queue-triggered function."""
@@ -184,7 +193,13 @@ def listen_for_function(
 
     poison = None if queue.endswith(POISON_SUFFIX) else queue + POISON_SUFFIX
     return QueueListener(
-        service, queue, poison=poison, settings=settings, lease_seconds=lease_seconds, handle=handle
+        service,
+        queue,
+        poison=poison,
+        settings=settings,
+        lease_seconds=lease_seconds,
+        rest_seconds=rest_seconds,
+        handle=handle,
     )
 
 

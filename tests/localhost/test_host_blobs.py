@@ -5,7 +5,9 @@ import json
 from collections import Counter
 
 import aiohttp
+from azure.storage.blob import BlobBlock
 
+from localhost.azurite import Azurite
 from localhost.host import Host
 from localhost.host.bridge import describe_creation
 from tests.localhost.sample import Sample, StartHost
@@ -25,6 +27,21 @@ async def test_a_blob_runs_the_function_once_over_restarts(start_host: StartHost
     async with start_host():
         runs = await sample.wait_for_seen("upload", 2)
     assert sorted(run["content"] for run in runs) == ["hello", "while nobody ran"]
+
+
+async def test_it_looks_at_once_for_blobs_that_it_was_told_of(
+    azurite: Azurite, start_host: StartHost, sample: Sample
+) -> None:
+    async with start_host(rest_seconds=3600) as host:
+        azurite.tell(host.expect_message, host.expect_blob)
+        await sample.upload("uploads", "whole.mp3", "whole")
+        await sample.wait_for_seen("upload")
+        blob = sample.blobs.get_blob_client(f"{sample.prefix}-uploads", "in blocks.mp3")
+        await blob.stage_block("1", b"in blocks")
+        await blob.commit_block_list([BlobBlock("1")])
+        runs = await sample.wait_for_seen("upload", 2)
+        azurite.tell_nobody()
+    assert {run["content"] for run in runs} == {"whole", "in blocks"}
 
 
 async def test_new_bytes_under_an_old_name_run_it_again(start_host: StartHost, sample: Sample) -> None:

@@ -4,7 +4,6 @@ import aiohttp
 import pytest
 
 from localhost.azurite import Azurite
-from localhost.host import queues
 from tests.localhost.sample import Sample, StartHost
 
 
@@ -81,11 +80,10 @@ async def test_a_run_by_hand(start_host: StartHost, sample: Sample) -> None:
 async def test_it_looks_at_once_for_messages_that_it_was_told_of(
     azurite: Azurite, start_host: StartHost, sample: Sample, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(queues, "FIRST_WAIT_SECONDS", 3600)
     monkeypatch.setenv("AzureFunctionsJobHost__extensions__queues__maxPollingInterval", "01:00:00")
     monkeypatch.setenv("AzureFunctionsJobHost__extensions__queues__visibilityTimeout", "00:00:01")
-    async with start_host() as host:
-        azurite.tell_messages(host.expect)
+    async with start_host(rest_seconds=3600) as host:
+        azurite.tell(host.expect_message, host.expect_blob)
         await sample.send("work", {"id": 1, "fail": 1})
         assert await sample.wait_for_seen("done") == [{"id": 1, "dequeue_count": 2}]
-        azurite.tell_messages(lambda _, __: None)
+        azurite.tell_nobody()
