@@ -19,7 +19,7 @@ from azure.storage.queue.aio import QueueServiceClient
 
 from core.errors import UnavailableError
 from core.settings import Settings
-from core.storage.blobs import BLOCK_BYTES, Container
+from core.storage.blobs import Container
 from core.storage.failures import translated
 from core.storage.queues import Queues
 from core.storage.tables import Table
@@ -67,6 +67,9 @@ def count_calls() -> Calls:
     _calls.set(calls)
     _round.set(0)
     return calls
+
+
+_BLOCK_BYTES = 4 * 1024 * 1024
 
 
 class _Transport(AioHttpTransport):  # type: ignore[misc]
@@ -125,13 +128,15 @@ class StorageAccount:
             self._transport = _Transport(self._watch)
             common: dict[str, Any] = {"transport": self._transport}
             retry = ExponentialRetry(initial_backoff=1, increment_base=2, retry_total=3)
-            # A file that is larger is sent block by block, and never all of it in memory.
-            blob_options: dict[str, Any] = {"retry_policy": retry, "max_single_put_size": BLOCK_BYTES}
+            # What is larger goes in blocks of that size, and is not all of it in memory, or not twice.
+            sizes: dict[str, Any] = {"max_single_put_size": _BLOCK_BYTES, "max_single_get_size": _BLOCK_BYTES}
             settings = self._settings
             if settings.storage_connection is not None:
                 connection = settings.storage_connection.get_secret_value()
                 self._services = (
-                    BlobServiceClient.from_connection_string(connection, **blob_options, **common),
+                    BlobServiceClient.from_connection_string(
+                        connection, retry_policy=retry, **sizes, **common
+                    ),
                     QueueServiceClient.from_connection_string(connection, retry_policy=retry, **common),
                     TableServiceClient.from_connection_string(connection, **common),
                 )
@@ -143,7 +148,7 @@ class StorageAccount:
                     str(settings.table_service_uri),
                 )
                 self._services = (
-                    BlobServiceClient(blobs, credential, **blob_options, **common),
+                    BlobServiceClient(blobs, credential, retry_policy=retry, **sizes, **common),
                     QueueServiceClient(queues, credential, retry_policy=retry, **common),
                     TableServiceClient(tables, credential=credential, **common),
                 )

@@ -29,8 +29,6 @@ from core.errors import ConflictError, NotFoundError, StaleError, UnavailableErr
 from core.ids import now
 from core.storage.failures import made_on_demand, named, translated
 
-BLOCK_BYTES = 4 * 1024 * 1024
-
 
 @dataclass(frozen=True)
 class BlobFacts:
@@ -131,10 +129,11 @@ class Container:
                 raise
 
     async def blocks(self, name: str) -> AsyncIterator[bytes]:
-        """Yield a blob that may be large in blocks of a few MB. Raises NotFoundError, StaleError."""
-        facts = await self.facts(name)
-        for offset in range(0, facts.size, BLOCK_BYTES):
-            yield await self.read_range(name, offset, min(BLOCK_BYTES, facts.size - offset), facts.etag)
+        """Yield a blob that may be large in blocks of a few MB. Raises NotFoundError."""
+        with translated(f"blob {self.name}/{name}"):
+            stream = await self._blob(name).download_blob(max_concurrency=1)
+            async for block in stream.chunks():
+                yield block
 
     async def read_range(self, name: str, offset: int, length: int, etag: str) -> bytes:
         """Return `length` bytes from `offset` of exactly this version. Raises NotFoundError, StaleError."""

@@ -16,6 +16,7 @@ from localhost.host.routes import Route, find_route, is_homepage_disabled
 
 MAX_BODY_BYTES = 100 * 1024 * 1024
 ADDRESS = "127.0.0.1"
+_PIECE_BYTES = 1024 * 1024
 Special = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -146,8 +147,10 @@ async def _send(request: web.Request, reply: Datum) -> web.StreamResponse:
                 headers.add("Set-Cookie", line)
     response = web.StreamResponse(status=status, headers=headers)
     await response.prepare(request)
-    has_body = request.method != "HEAD" and status not in (204, 304)
-    await response.write_eof(body if has_body else b"")
+    if request.method != "HEAD" and status not in (204, 304):
+        for start in range(0, len(body), _PIECE_BYTES):  # the socket keeps a copy of what it has to hold back
+            await response.write(body[start : start + _PIECE_BYTES])
+    await response.write_eof()
     return response
 
 
