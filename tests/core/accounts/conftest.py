@@ -30,6 +30,7 @@ from core.storage.tables import Insert, from_row
 from core.wiring import build
 from localhost.azurite import Azurite
 from tests.google_issuer import GoogleIssuer
+from tests.instances import closing_all
 
 PASSWORD = "the rain in spain"
 SETTINGS = {
@@ -225,16 +226,13 @@ Build = Callable[..., Instance]
 @pytest_asyncio.fixture
 async def start(azurite: Azurite) -> AsyncIterator[Build]:
     """Return a function that starts an instance with these settings; all are closed after the test."""
-    started: list[Instance] = []
 
     def build_one(watch: Watch | None = None, **settings: str) -> Instance:
         given = {"AzureWebJobsStorage": azurite.connection_string, **SETTINGS, **settings}
-        started.append(Instance(Settings.read(given), watch))
-        return started[-1]
+        return Instance(Settings.read(given), watch)
 
-    yield build_one
-    for instance in started:
-        await instance.close()
+    async with closing_all(build_one) as start:
+        yield start
 
 
 @pytest_asyncio.fixture(scope="session")

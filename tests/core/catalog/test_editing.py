@@ -24,6 +24,7 @@ from core.storage import StorageAccount, Watch
 from core.wiring import build
 from localhost.azurite import Azurite
 from tests.faults import crash_everywhere
+from tests.instances import closing_all
 
 ORIGIN = Origin(address="192.0.2.1", request_id="test")
 
@@ -73,15 +74,12 @@ Start = Callable[..., Instance]
 @pytest_asyncio.fixture
 async def start(azurite: Azurite) -> AsyncIterator[Start]:
     settings = Settings.read({"AzureWebJobsStorage": azurite.connection_string, "JWT_SIGNING_KEY": "k" * 32})
-    started: list[Instance] = []
 
     def build_one(watch: Watch | None = None) -> Instance:
-        started.append(Instance(settings, watch))
-        return started[-1]
+        return Instance(settings, watch)
 
-    yield build_one
-    for instance in started:
-        await instance.close()
+    async with closing_all(build_one) as start:
+        yield start
 
 
 def new_isbn() -> str:

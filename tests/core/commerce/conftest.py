@@ -25,6 +25,7 @@ from core.storage import StorageAccount, Watch
 from core.wiring import build
 from localhost.azurite import Azurite
 from tests.core.catalog.conftest import make_book
+from tests.instances import closing_all
 
 SETTINGS = {"JWT_SIGNING_KEY": "k" * 32}
 
@@ -183,16 +184,13 @@ Start = Callable[..., Shop]
 @pytest_asyncio.fixture
 async def start(azurite: Azurite) -> AsyncIterator[Start]:
     """Return a function that starts an instance with these settings; all are closed after the test."""
-    started: list[Shop] = []
 
     def build_one(watch: Watch | None = None, **settings: str) -> Shop:
         given = {"AzureWebJobsStorage": azurite.connection_string, **SETTINGS, **settings}
-        started.append(Shop(Settings.read(given), watch))
-        return started[-1]
+        return Shop(Settings.read(given), watch)
 
-    yield build_one
-    for shop in started:
-        await shop.close()
+    async with closing_all(build_one) as start:
+        yield start
 
 
 @pytest_asyncio.fixture

@@ -19,6 +19,7 @@ from core.settings import Settings
 from core.storage import StorageAccount, Watch
 from core.wiring import Services, build
 from localhost.azurite import Azurite
+from tests.instances import closing_all
 
 # A device whose clock is wrong by years: only how long ago it says that something was counts.
 DEVICE_NOW = datetime.fromisoformat("2031-05-06T07:08:09Z")
@@ -123,15 +124,12 @@ async def start(azurite: Azurite) -> AsyncIterator[Build]:
     """Return a function that starts an instance; all are closed after the test."""
     given = {"AzureWebJobsStorage": azurite.connection_string, "JWT_SIGNING_KEY": "k" * 32}
     settings = Settings.read(given)
-    started: list[Instance] = []
 
     def build_one(watch: Watch | None = None) -> Instance:
-        started.append(Instance(settings, watch))
-        return started[-1]
+        return Instance(settings, watch)
 
-    yield build_one
-    for instance in started:
-        await instance.close()
+    async with closing_all(build_one) as start:
+        yield start
 
 
 @pytest_asyncio.fixture

@@ -14,6 +14,7 @@ from core.storage import Watch
 from localhost.azurite import Azurite
 from tests.core.listening.conftest import Anything
 from tests.core.listening.conftest import Instance as ListeningInstance
+from tests.instances import closing_all
 
 
 class Instance(ListeningInstance):
@@ -66,15 +67,12 @@ async def start(azurite: Azurite) -> AsyncIterator[Build]:
         "CATALOG_REFRESH_SECONDS": "0",
     }
     settings = Settings.read(given)
-    started: list[Instance] = []
 
     def build_one(watch: Watch | None = None) -> Instance:
-        started.append(Instance(settings, watch))
-        return started[-1]
+        return Instance(settings, watch)
 
-    yield build_one
-    for instance in started:
-        await instance.close()
+    async with closing_all(build_one) as start:
+        yield start
 
 
 @pytest_asyncio.fixture

@@ -18,6 +18,7 @@ from core.transcription.uploads import BookUpload, UploadRequest
 from core.wiring import Services, build
 from localhost.azurite import Azurite
 from tests.audio import make_audio
+from tests.instances import closing_all
 
 ORIGIN = Origin(address="192.0.2.1", request_id="test")
 BIG = UploadRequest(
@@ -28,16 +29,12 @@ Start = Callable[..., Services]
 
 @pytest_asyncio.fixture
 async def start(azurite: Azurite) -> AsyncIterator[Start]:
-    started: list[Services] = []
-
     def build_one(**settings: str) -> Services:
         given = {"AzureWebJobsStorage": azurite.connection_string, "JWT_SIGNING_KEY": "k" * 32, **settings}
-        started.append(build(Settings.read(given)))
-        return started[-1]
+        return build(Settings.read(given))
 
-    yield build_one
-    for services in started:
-        await services.close()
+    async with closing_all(build_one) as start:
+        yield start
 
 
 def caller(*roles: Role) -> Caller:
