@@ -17,6 +17,7 @@ from typing import Any, Self
 
 import aiohttp
 from azure.core.exceptions import ResourceNotFoundError
+from azure.core.pipeline.transport import AioHttpTransport
 from azure.storage.blob import ContentSettings
 from azure.storage.blob.aio import BlobServiceClient
 
@@ -52,7 +53,10 @@ class Aloud:
         self.log = log
         self.http = aiohttp.ClientSession(self.base_url)
         self.blobs = BlobServiceClient.from_connection_string(
-            self.connection_string, max_single_put_size=512 * 1024, max_block_size=512 * 1024
+            self.connection_string,
+            max_single_put_size=512 * 1024,
+            max_block_size=512 * 1024,
+            transport=AioHttpTransport(use_env_settings=False),
         )
         self._token: str | None = None
         self._token_until = 0.0

@@ -1,5 +1,6 @@
 """Parts that tests share for the whole session: a storage emulator, a scripted AI, and all of Aloud on it."""
 
+import gc
 import os
 import sys
 from collections.abc import AsyncIterator
@@ -15,6 +16,8 @@ from tests.scripted_ai import ScriptedAi
 # that a run starts.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+# What is made while tests are collected stays to the end: nobody has to look through it for garbage.
+gc.disable()
 
 SLOWEST_FILES = (
     "test_chaos.py",
@@ -44,6 +47,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take longest, so that no worker is left alone with one at the end."""
     order = {name: place for place, name in enumerate(SLOWEST_FILES)}
     items.sort(key=lambda item: order.get(item.path.name, len(order)))
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 @pytest_asyncio.fixture(scope="session")

@@ -9,10 +9,10 @@ import sys
 import wave
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import aiohttp
 import numpy as np
-import openai
 import pytest
 from pydantic import BaseModel, Field
 
@@ -20,6 +20,9 @@ from core.ai import Hints, connect
 from core.settings import Settings
 from core.storage import StorageAccount
 from localhost.ai.speech import decode_audio, split_at_pauses
+
+if TYPE_CHECKING:
+    import openai
 
 ROOT = Path(__file__).parents[2]
 READING = ROOT / "tests/data/librivox-0870.wav"
@@ -72,7 +75,9 @@ async def base_url() -> AsyncIterator[str]:
 
 
 @pytest.fixture(scope="module")
-async def client(base_url: str) -> AsyncIterator[openai.AsyncOpenAI]:
+async def client(base_url: str) -> AsyncIterator["openai.AsyncOpenAI"]:
+    import openai
+
     async with openai.AsyncOpenAI(base_url=base_url, api_key="none", max_retries=0) as client:
         yield client
 
@@ -126,7 +131,9 @@ async def test_a_human_reading_is_mostly_understood_and_timed(base_url: str) -> 
     assert speech.segments[0].start == speech.words[0].start
 
 
-async def test_every_format(client: openai.AsyncOpenAI) -> None:
+async def test_every_format(client: "openai.AsyncOpenAI") -> None:
+    import openai
+
     recording = make_clip()
 
     async def ask(response_format: str, **options: object) -> object:
@@ -164,7 +171,7 @@ async def test_every_format(client: openai.AsyncOpenAI) -> None:
     assert re.match(r"WEBVTT\n\n00:00:00\.\d{3} --> 00:00:0\d\.\d{3}\n[a-z]+ ", vtt)
 
 
-async def test_silence_has_no_words(client: openai.AsyncOpenAI) -> None:
+async def test_silence_has_no_words(client: "openai.AsyncOpenAI") -> None:
     quiet = make_wav(np.random.default_rng(1).normal(0, 10, 48_000).astype(np.int16))
     answer = await client.audio.transcriptions.create(file=("quiet.wav", quiet), model="offline-speech")
     assert answer.text == ""
@@ -183,7 +190,9 @@ async def test_a_long_recording_is_cut_in_its_pauses() -> None:
 
 
 @pytest.mark.parametrize("body", [b"<html>not found</html>", bytes(5_000), b"", READING.read_bytes()[:44]])
-async def test_what_is_no_recording_is_refused(client: openai.AsyncOpenAI, body: bytes) -> None:
+async def test_what_is_no_recording_is_refused(client: "openai.AsyncOpenAI", body: bytes) -> None:
+    import openai
+
     with pytest.raises(openai.BadRequestError, match="could not be decoded") as caught:
         await client.audio.transcriptions.create(file=("a.mp3", body), model="offline-speech")
     assert caught.value.param == "file"
@@ -191,7 +200,9 @@ async def test_what_is_no_recording_is_refused(client: openai.AsyncOpenAI, body:
     assert caught.value.request_id is not None
 
 
-async def test_wrong_requests_get_the_vendors_errors(client: openai.AsyncOpenAI) -> None:
+async def test_wrong_requests_get_the_vendors_errors(client: "openai.AsyncOpenAI") -> None:
+    import openai
+
     recording = ("reading.wav", READING.read_bytes())
     with pytest.raises(openai.NotFoundError) as missing:
         await client.audio.transcriptions.create(file=recording, model="whisper-1")
@@ -227,14 +238,14 @@ async def test_malformed_bodies_get_the_vendors_errors(
         assert response.headers["x-request-id"].startswith("req_")
 
 
-async def test_the_models_say_what_they_are(client: openai.AsyncOpenAI) -> None:
+async def test_the_models_say_what_they_are(client: "openai.AsyncOpenAI") -> None:
     models = {model.id: model async for model in client.models.list()}
     assert models.keys() == {"offline-speech", "offline-text"}
     assert {model.owned_by for model in models.values()} == {"aloud-offline"}
     assert await client.models.retrieve("offline-text") == models["offline-text"]
 
 
-async def answer(client: openai.AsyncOpenAI, material: str, shape: type[BaseModel]) -> BaseModel:
+async def answer(client: "openai.AsyncOpenAI", material: str, shape: type[BaseModel]) -> BaseModel:
     reply = await client.chat.completions.parse(
         model="offline-text",
         messages=[
@@ -249,7 +260,7 @@ async def answer(client: openai.AsyncOpenAI, material: str, shape: type[BaseMode
 
 @pytest.mark.parametrize("material", [STORY, PLAIN], ids=["prose", "words"])
 async def test_a_summary_is_made_of_the_texts_own_sentences(
-    client: openai.AsyncOpenAI, material: str
+    client: "openai.AsyncOpenAI", material: str
 ) -> None:
     digest = await answer(client, material, Digest)
     assert isinstance(digest, Digest)
@@ -267,7 +278,7 @@ async def test_a_summary_is_made_of_the_texts_own_sentences(
         assert tag in PLAIN
 
 
-async def test_each_chapter_gets_a_title_of_its_own(client: openai.AsyncOpenAI) -> None:
+async def test_each_chapter_gets_a_title_of_its_own(client: "openai.AsyncOpenAI") -> None:
     chapters = [STORY, STORY, PLAIN, "", "A dog."]
     titles = await answer(client, json.dumps(chapters), Titles)
     assert isinstance(titles, Titles)
@@ -293,14 +304,14 @@ ODD = [
 
 
 @pytest.mark.parametrize("material", ODD, ids=range(len(ODD)))
-async def test_odd_material_still_gets_an_answer(client: openai.AsyncOpenAI, material: str) -> None:
+async def test_odd_material_still_gets_an_answer(client: "openai.AsyncOpenAI", material: str) -> None:
     digest = await answer(client, material, Digest)
     assert isinstance(digest, Digest)
     assert len(set(digest.tags)) == 3
     assert isinstance(await answer(client, material, Titles), Titles)
 
 
-async def test_any_schema_is_filled(client: openai.AsyncOpenAI) -> None:
+async def test_any_schema_is_filled(client: "openai.AsyncOpenAI") -> None:
     class Part(BaseModel):
         opening: str
         good: bool
@@ -318,7 +329,7 @@ async def test_any_schema_is_filled(client: openai.AsyncOpenAI) -> None:
     assert len(other.parts) == 2
 
 
-async def test_without_a_schema_the_answer_is_a_summary(client: openai.AsyncOpenAI) -> None:
+async def test_without_a_schema_the_answer_is_a_summary(client: "openai.AsyncOpenAI") -> None:
     reply = await client.chat.completions.create(
         model="offline-text", messages=[{"role": "user", "content": [{"type": "text", "text": STORY}]}]
     )
@@ -328,6 +339,8 @@ async def test_without_a_schema_the_answer_is_a_summary(client: openai.AsyncOpen
 
 
 async def test_sigterm_ends_it_and_its_workers() -> None:
+    import openai
+
     program, url = await start("--workers", "1")
     async with openai.AsyncOpenAI(base_url=url, api_key="none") as client:
         await client.audio.transcriptions.create(file=("a.wav", make_clip()), model="offline-speech")
@@ -339,6 +352,8 @@ async def test_sigterm_ends_it_and_its_workers() -> None:
 
 
 async def test_its_workers_end_when_it_is_killed() -> None:
+    import openai
+
     program, url = await start("--workers", "1")
     async with openai.AsyncOpenAI(base_url=url, api_key="none") as client:
         await client.audio.transcriptions.create(file=("a.wav", make_clip()), model="offline-speech")
