@@ -148,3 +148,8 @@ async def test_the_hash_is_argon2id_and_no_secret_is_logged(aloud: Aloud) -> Non
     async with TableServiceClient.from_connection_string(aloud.connection_string) as tables:
         row = await tables.get_table_client("users").get_entity(user["id"], "user")
     assert row["password_hash"].startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+
+
+async def test_without_its_settings_google_is_not_there(aloud: Aloud) -> None:
+    status, problem = await post(aloud, "google-login", id_token="x")
+    assert (status, problem["type"]) == (404, "/problems/not-found")

@@ -257,7 +257,7 @@ async def test_the_last_of_two_equal_names_counts(contract: Contract) -> None:
 
 
 async def test_other_methods_and_paths_are_not_served(contract: Contract) -> None:
-    for operation in contract.operations():
+    async def ask(operation: Operation) -> None:
         described = contract.description["paths"][operation.path]
         path = operation.path.replace("{id}", "x").replace("{session_id}", "x").replace("{export_id}", "x")
         token = contract.token(operation)
@@ -268,6 +268,8 @@ async def test_other_methods_and_paths_are_not_served(contract: Contract) -> Non
             assert (status, content["type"]) == (404, "/problems/not-found"), (method, path)
         status, content, _ = await contract.aloud.call(operation.method.upper(), f"{path}//", token=token)
         assert (status, content["type"]) == (404, "/problems/not-found"), path
+
+    await asyncio.gather(*(ask(operation) for operation in contract.operations()))
 
 
 @pytest.mark.parametrize(

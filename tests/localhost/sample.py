@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
+from azure.core.pipeline.transport import AioHttpTransport
 from azure.storage.blob.aio import BlobServiceClient
 from azure.storage.queue import QueueMessage
 from azure.storage.queue.aio import QueueServiceClient
@@ -25,8 +26,12 @@ class Sample:
 
     def __init__(self, connection_string: str, prefix: str) -> None:
         self.prefix = prefix
-        self.queues = QueueServiceClient.from_connection_string(connection_string)
-        self.blobs = BlobServiceClient.from_connection_string(connection_string)
+        self.queues = QueueServiceClient.from_connection_string(
+            connection_string, transport=AioHttpTransport(use_env_settings=False)
+        )
+        self.blobs = BlobServiceClient.from_connection_string(
+            connection_string, transport=AioHttpTransport(use_env_settings=False)
+        )
 
     async def __aenter__(self) -> Self:
         await self.queues.__aenter__()

@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 from argon2 import PasswordHasher
 from azure.core.exceptions import ResourceNotFoundError
+from azure.core.pipeline.transport import AioHttpTransport
 from azure.data.tables.aio import TableServiceClient
 from azure.storage.queue import TextBase64DecodePolicy
 from azure.storage.queue.aio import QueueClient, QueueServiceClient
@@ -91,7 +92,9 @@ class Instance:
     def tables(self) -> TableServiceClient:
         if self._tables is None:
             assert self._connection is not None
-            self._tables = TableServiceClient.from_connection_string(self._connection.get_secret_value())
+            self._tables = TableServiceClient.from_connection_string(
+                self._connection.get_secret_value(), transport=AioHttpTransport(use_env_settings=False)
+            )
         return self._tables
 
     @property
@@ -101,7 +104,9 @@ class Instance:
     def queue_of(self, name: str) -> QueueClient:
         if self._queues is None:
             assert self._connection is not None
-            self._queues = QueueServiceClient.from_connection_string(self._connection.get_secret_value())
+            self._queues = QueueServiceClient.from_connection_string(
+                self._connection.get_secret_value(), transport=AioHttpTransport(use_env_settings=False)
+            )
         return self._queues.get_queue_client(name, message_decode_policy=TextBase64DecodePolicy())
 
     # A shorter way to where a test begins

@@ -135,16 +135,20 @@ async def test_signing_in_clears_the_account_and_not_the_network_address(start: 
 async def test_nobody_learns_from_the_throttle_who_has_an_account(start: Build) -> None:
     instance = start(ACCOUNT_ATTEMPTS="3")
 
-    async def watch(email: str) -> list[tuple[type, str, int, int]]:
-        seen = []
+    async def watch(email: str) -> tuple[list[tuple[type, str, int]], dict[type, int]]:
+        """Return each answer and its calls, and the rounds of each kind: a busy machine may make one more."""
+        seen: list[tuple[type, str, int]] = []
+        rounds: dict[type, int] = {}
         for _ in range(5):
             error, calls = await counted(instance, email)
             assert error is not None
-            seen.append((type(error), error.detail, calls.count, calls.rounds))
-        return seen
+            kind = type(error)
+            seen.append((kind, error.detail, calls.count))
+            rounds[kind] = min(calls.rounds, rounds.get(kind, calls.rounds))
+        return seen, rounds
 
-    known = await watch((await instance.join()).email)
-    assert known == await watch(new_email())
+    known, rounds = await watch((await instance.join()).email)
+    assert (known, rounds) == await watch(new_email())
     assert [kind for kind, *_ in known] == [UnauthenticatedError] * 3 + [ThrottledError] * 2
     for email in ((await instance.join()).email, new_email()):
         for _ in range(5):
