@@ -91,6 +91,7 @@ async def serve(options: argparse.Namespace) -> None:
         set_defaults(port, None if options.ephemeral else options.data, with_demo=not options.no_demo)
         if app == ROOT:
             check_settings()
+            parts.push_async_callback(close_product)
         host_options = HostOptions(
             folder=app,
             connection_string=azurite.connection_string,
@@ -116,6 +117,14 @@ def check_settings() -> None:
         Settings.read()
     except SettingsError as error:
         raise LocalhostError(str(error)) from None
+
+
+async def close_product() -> None:
+    """Give back what the app holds, its copy of the catalog on disk too: the end of this process would not."""
+    from functions.services import services
+
+    if services.cache_info().currsize:
+        await services().close()
 
 
 async def greet(options: argparse.Namespace, base_url: str) -> None:

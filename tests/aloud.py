@@ -73,14 +73,15 @@ class Aloud:
         if openai_base_url is not None:
             command += ["--openai-base-url", openai_base_url]
         with tempfile.TemporaryDirectory() as folder:
-            ready, log = Path(folder) / "ready.json", Path(folder) / "log"
+            ready, log, own = Path(folder) / "ready.json", Path(folder) / "log", Path(folder) / "tmp"
+            own.mkdir()
             with log.open("wb") as output:
                 process = await asyncio.create_subprocess_exec(
                     *command,
                     "--ready-file",
                     str(ready),
                     cwd=ROOT,
-                    env={**os.environ, **QUICK, **settings},
+                    env={**os.environ, "TMPDIR": str(own), **QUICK, **settings},
                     stdout=output,
                     stderr=output,
                 )
@@ -99,6 +100,8 @@ class Aloud:
                 if process.returncode is None:
                     process.send_signal(signal.SIGTERM)
                     await asyncio.wait_for(process.wait(), 30)
+                    left = [path.name for path in own.iterdir()]
+                    assert left == [], "a host that is asked to stop leaves nothing behind"
 
     async def upload(self, name: str, content: bytes | Path, content_type: str | None = None) -> None:
         """Drop a file into `uploads`, as any storage client would."""
