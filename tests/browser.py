@@ -15,6 +15,8 @@ from playwright.async_api import (
     async_playwright,
 )
 
+# The first that is there: the build without windows takes a third less of the processor.
+PROGRAMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 CHROMIUM_FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -92,8 +94,8 @@ class Profile:
 
 @asynccontextmanager
 async def run_chromium() -> AsyncIterator[Browser]:
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    assert program, "These tests need a Chromium; on Debian: apt-get install chromium"
+    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    assert program, "These tests need a Chromium; on Debian: apt-get install chromium-headless-shell"
     async with async_playwright() as playwright:
         running = await playwright.chromium.launch(executable_path=program, args=CHROMIUM_FLAGS)
         yield running
