@@ -120,7 +120,7 @@ def check_settings() -> None:
 
 
 async def close_product() -> None:
-    """Give back what the app holds, its copy of the catalog on disk too: the end of this process would not."""
+    """Give back what the app holds, its catalog on disk too: the end of this process would not."""
     from functions.services import services
 
     if services.cache_info().currsize:

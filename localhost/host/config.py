@@ -30,8 +30,8 @@ class HostOptions:
     bridge_seconds: float = 1
     """How often the stand-in for Event Grid looks into the watched containers."""
     rest_seconds: float | None = None
-    """With a storage that tells of messages and blobs (`Host.expect_message`, `Host.expect_blob`): how long to
-    ask for nothing while it is silent."""
+    """With a storage that tells of messages and blobs (`Host.expect_message`, `Host.expect_blob`): how long
+    to ask for nothing while it is silent."""
     drain_seconds: float = 10
     """How long running functions may go on after a stop was asked for."""
 
