@@ -155,7 +155,9 @@ async def test_what_is_reserved_for_a_job_whose_rows_are_gone_counts_as_spent(st
     assert after.spent_microdollars - before.spent_microdollars == held > 0
 
 
-async def test_what_is_ended_while_it_asks_for_money_gives_it_back(start: Start) -> None:
+async def test_what_is_ended_while_it_asks_for_money_gives_it_back(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
     services = start()
     costs = services.transcription._costs
     reserve = costs.reserve
@@ -166,7 +168,7 @@ async def test_what_is_ended_while_it_asks_for_money_gives_it_back(start: Start)
         return lacks
 
     before = await sums(services)
-    costs.reserve = reserve_and_cancel  # type: ignore[method-assign]
+    monkeypatch.setattr(costs, "reserve", reserve_and_cancel)
     job = await run(services, (await drop(services)).id)
     assert (job.status, job.reserved_at) == ("cancelled", None)
     assert await sums(services) != before
@@ -203,7 +205,7 @@ async def test_a_model_whose_price_nobody_knows_is_bounded_by_time(start: Start,
     await services.transcription.cancel(job.id)
 
 
-async def test_who_has_waited_longest_asks_first(start: Start) -> None:
+async def test_who_has_waited_longest_asks_first(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     poor = start(BUDGET_DOLLARS="0.000001")
     steps = poor.transcription._steps
     send = steps.send
@@ -215,7 +217,7 @@ async def test_who_has_waited_longest_asks_first(start: Start) -> None:
 
     jobs = [await run(poor, (await drop(poor)).id) for _ in range(3)]
     assert {job.status for job in jobs} == {"waiting"}
-    steps.send = send_and_tell  # type: ignore[method-assign]
+    monkeypatch.setattr(steps, "send", send_and_tell)
     await poor.transcription.wake_stalled()
     came = {job.id: job.created_at for job in jobs}
     assert [came[job_id] for job_id in asked if job_id in came] == sorted(came.values())
